@@ -57,7 +57,7 @@ RULES: Final = {
     "rows": "there are at most ROWS_MAX rows, and the chunks' rows are none below 0 and add up to the columns'",
     "columns": "every column's size in bytes is its item size times the same number of rows",
     "names": "names are at most NAME_BYTES_MAX bytes; node, namespace, pod, uid and container are not empty",
-    "source": "a source has SOURCE_BYTES bytes and occurs in one chunk only",
+    "source": "a source has SOURCE_BYTES bytes, and its chunks in one batch continue each other",
     "range": "0 <= start <= end <= POSITION_MAX, and restart is not below 0",
     "positions": "positions rise strictly inside a chunk, above its start and up to its end",
     "times": "times are between 0 and TIME_NS_MAX",
@@ -166,7 +166,7 @@ def _column(name: str, data: memoryview, rows: int, dtype: np.dtype[_T]) -> npt.
 def _check_headers(batch: Batch) -> None:
     for name, value in (("cluster", batch.cluster), ("node", batch.node), ("agent", batch.agent)):
         _check_name(name, value, required=name == "node")
-    sources = set()
+    ends: dict[bytes, int] = {}
     for number, chunk in enumerate(batch.chunks):
         where = f"chunk {number}"
         if len(chunk.source) != SOURCE_BYTES:
@@ -179,9 +179,9 @@ def _check_headers(batch: Batch) -> None:
             raise BatchError("rows", f"{where}: {chunk.rows} rows")
         for name in ("namespace", "pod", "uid", "container"):
             _check_name(f"{where}: {name}", getattr(chunk, name), required=True)
-        sources.add(chunk.source)
-    if len(sources) != len(batch.chunks):
-        raise BatchError("source", f"{len(batch.chunks)} chunks of {len(sources)} sources")
+        if ends.get(chunk.source, chunk.start) != chunk.start:
+            raise BatchError("source", f"{where}: starts at {chunk.start}, the one before ended at {ends[chunk.source]}")
+        ends[chunk.source] = chunk.end
     rows = sum(chunk.rows for chunk in batch.chunks)
     if rows != len(batch.flags):
         raise BatchError("rows", f"the chunks have {rows} rows, the columns {len(batch.flags)}")
