@@ -180,7 +180,9 @@ def _check_headers(batch: Batch) -> None:
         for name in ("namespace", "pod", "uid", "container"):
             _check_name(f"{where}: {name}", getattr(chunk, name), required=True)
         if ends.get(chunk.source, chunk.start) != chunk.start:
-            raise BatchError("source", f"{where}: starts at {chunk.start}, the one before ended at {ends[chunk.source]}")
+            raise BatchError(
+                "source", f"{where}: starts at {chunk.start}, the one before ended at {ends[chunk.source]}"
+            )
         ends[chunk.source] = chunk.end
     rows = sum(chunk.rows for chunk in batch.chunks)
     if rows != len(batch.flags):

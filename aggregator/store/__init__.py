@@ -1,0 +1,11 @@
+"""Where records live: ClickHouse, embedded as chDB.
+
+engine      connections, threads, statements with bound parameters, streams of results, inserts
+parameters  values into the text form the engine binds from
+failures    the engine's error texts into our exceptions
+schema      the tables, what is in them and why; the store's identity
+streams     labels to stream ids; which streams are already written
+positions   committed positions, cached and looked up
+rows        a group's batches into the Arrow columns of one insert
+retention   dropping the days that are over
+"""

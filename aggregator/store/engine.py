@@ -1,0 +1,290 @@
+"""The engine: chDB connections, the threads they are used from, statements, streams and inserts.
+
+A chDB connection takes one call at a time and each call blocks a thread (without the GIL), so there is a pool of
+connections, each used from one thread at a time. One more connection belongs to inserts alone: reading never makes
+writing wait for a free connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from urllib.parse import urlsplit
+
+import chdb
+import msgspec
+import pyarrow as pa
+
+from aggregator.errors import StoreError, StoreLockedError
+from aggregator.store.failures import failure
+from aggregator.store.parameters import bind
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+    Parameters = Mapping[str, str | int | Sequence[str] | Sequence[int]]
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+# An insert must become one block, hence one part: above every group the committer makes (`ingest.committer`).
+INSERT_ROWS_MAX: Final = 1 << 20
+_INSERT_SETTINGS: Final = (
+    f"SETTINGS max_insert_threads=1, max_block_size={INSERT_ROWS_MAX}, max_insert_block_size={INSERT_ROWS_MAX}, "
+    f"min_insert_block_size_rows={INSERT_ROWS_MAX}, min_insert_block_size_bytes=0, async_insert=0"
+)
+# Rows in a block of a streamed result: small enough that first rows come soon and a block is a few megabytes.
+_STREAM_BLOCK_ROWS: Final = 8192
+
+# Server-level settings. Caches and pools are sized for one small process beside others, not for a database host:
+# the defaults reserve gigabytes and tens of threads.
+_CONFIG: Final = """<clickhouse>
+  <mark_cache_size>134217728</mark_cache_size>
+  <index_mark_cache_size>33554432</index_mark_cache_size>
+  <uncompressed_cache_size>0</uncompressed_cache_size>
+  <query_condition_cache_size>16777216</query_condition_cache_size>
+  <mmap_cache_size>64</mmap_cache_size>
+  <compiled_expression_cache_size>0</compiled_expression_cache_size>
+  <background_pool_size>2</background_pool_size>
+  <background_merges_mutations_concurrency_ratio>2</background_merges_mutations_concurrency_ratio>
+  <background_move_pool_size>1</background_move_pool_size>
+  <background_fetches_pool_size>1</background_fetches_pool_size>
+  <background_common_pool_size>2</background_common_pool_size>
+  <background_schedule_pool_size>4</background_schedule_pool_size>
+  <background_message_broker_schedule_pool_size>1</background_message_broker_schedule_pool_size>
+  <background_distributed_schedule_pool_size>1</background_distributed_schedule_pool_size>
+  <merge_tree>
+    <number_of_free_entries_in_pool_to_execute_mutation>1</number_of_free_entries_in_pool_to_execute_mutation>
+    <number_of_free_entries_in_pool_to_lower_max_size_of_merge>1</number_of_free_entries_in_pool_to_lower_max_size_of_merge>
+    <number_of_free_entries_in_pool_to_execute_optimize_entire_partition>1</number_of_free_entries_in_pool_to_execute_optimize_entire_partition>
+  </merge_tree>
+</clickhouse>
+"""
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What one statement may use: seconds, bytes of memory, and threads."""
+
+    time_s: float = 30.0
+    memory_bytes: int = 1 << 30
+    threads: int = 2
+
+
+class Engine:
+    """A store directory, opened. `open` makes one; `close` (idempotent) gives the directory back."""
+
+    def __init__(self, connect: Callable[[], Any], lock: int, path: Path, connections: int) -> None:
+        self.path = path
+        self._lock: int | None = lock
+        self._every: list[Any] = []
+        self._idle: asyncio.LifoQueue[Any] = asyncio.LifoQueue()
+        for _ in range(connections):
+            connection = connect()
+            self._every.append(connection)
+            self._idle.put_nowait(connection)
+        self._writer = connect()
+        self._killer = connect()
+        self._every += [self._writer, self._killer]
+        self._threads = ThreadPoolExecutor(connections, "engine")
+        self._writer_thread = ThreadPoolExecutor(1, "engine-insert")
+        self._killer_thread = ThreadPoolExecutor(1, "engine-kill")
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(cls, url: str, connections: int = 6) -> AsyncIterator[Self]:
+        """Open the store at ``chdb:///absolute/path``, making it if there is none.
+
+        Raises `StoreLockedError` if another process has it, `StoreError` for an address that is none.
+        """
+        path = directory_of(url)
+        engine = await asyncio.to_thread(cls._open, path, connections)
+        try:
+            yield engine
+        finally:
+            await engine.close()
+
+    @classmethod
+    def _open(cls, path: Path, connections: int) -> Self:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = _lock(path / "logboom.lock")
+        try:
+            config = path / "engine.xml"
+            config.write_text(_CONFIG)
+            address = f"{path / 'engine'}?config-file={config}"
+            return cls(lambda: chdb.connect(address), lock, path, connections)
+        except RuntimeError as error:
+            _unlock(lock)
+            raise failure(error) from error
+
+    async def close(self) -> None:
+        """Wait for what is running, then close every connection and give the directory back."""
+        if self._lock is None:
+            return
+        lock, self._lock = self._lock, None
+        for threads in (self._threads, self._killer_thread, self._writer_thread):
+            await asyncio.to_thread(threads.shutdown)
+        await asyncio.to_thread(self._close_connections)
+        _unlock(lock)
+
+    def _close_connections(self) -> None:
+        for connection in self._every:
+            connection.close()
+
+    async def execute(self, sql: str, parameters: Parameters | None = None) -> None:
+        """Run a statement of the writer's (schema, retention); waits for inserts and makes them wait."""
+        bound = bind(parameters or {})
+        await self._run(self._writer_thread, lambda: self._writer.query(sql, "TSV", params=bound))
+
+    async def rows(
+        self, sql: str, row: type[_T], parameters: Parameters | None = None, limits: Limits | None = None
+    ) -> list[_T]:
+        """A small result, each row decoded as ``row`` (a msgspec type for the row's JSON object)."""
+        data = bytearray()
+        async with self.stream(sql, "JSONEachRow", parameters, limits or Limits()) as chunks:
+            async for chunk in chunks:
+                data += chunk
+        return msgspec.json.Decoder(row).decode_lines(data)
+
+    @contextlib.asynccontextmanager
+    async def stream(
+        self, sql: str, output: str, parameters: Parameters | None, limits: Limits
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """A result in the engine's format ``output``, in pieces, as the engine makes them.
+
+        Leaving the context ends the query at once, also when the engine is in the middle of a piece; cancelling does
+        the same. Raises a `StoreError` where the engine fails, from the first piece on.
+        """
+        connection = await self._idle.get()
+        mark = uuid.uuid4().hex
+        source = _Stream(self, connection, mark)
+        try:
+            await source.start(_limited(sql, mark, limits), output, bind(parameters or {}))
+            yield source.chunks()
+        finally:
+            await asyncio.shield(self._end(source))
+
+    async def _end(self, source: _Stream) -> None:
+        try:
+            await source.end()
+        finally:
+            self._idle.put_nowait(source.connection)
+
+    async def insert(self, table: str, rows: pa.RecordBatch) -> None:
+        """Insert ``rows`` durably: one block, one part, fsynced by the table's settings; all of it or nothing.
+
+        ``rows``: at most `INSERT_ROWS_MAX`, and all of one partition.
+        """
+        if not 0 < rows.num_rows <= INSERT_ROWS_MAX:
+            raise ValueError(f"an insert has 1 to {INSERT_ROWS_MAX} rows, found {rows.num_rows}")
+        await self._run(self._writer_thread, lambda: self._insert(table, rows))
+
+    def _insert(self, table: str, rows: pa.RecordBatch) -> None:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, rows.schema) as stream:
+            stream.write_batch(rows)
+        columns = ", ".join(rows.schema.names)
+        inserter = self._writer.send_insert(f"INSERT INTO {table} ({columns}) {_INSERT_SETTINGS}", "ArrowStream")
+        try:
+            inserter.append(sink.getvalue().to_pybytes())
+            inserter.finish()
+        finally:
+            inserter.close()
+
+    async def kill(self, mark: str) -> None:
+        """End the running query marked ``mark``, if it still runs."""
+        sql = f"KILL QUERY WHERE Settings['log_comment'] = '{mark}' ASYNC"
+        await self._run(self._killer_thread, lambda: self._killer.query(sql, "TSV"))
+
+    async def read(self, call: Callable[[], _R]) -> _R:
+        """Run one blocking call of a pooled connection in the pool's threads."""
+        return await self._run(self._threads, call)
+
+    async def _run(self, threads: ThreadPoolExecutor, call: Callable[[], _R]) -> _R:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(threads, call)
+        except RuntimeError as error:  # chDB raises RuntimeError and its subclass ChdbError
+            raise failure(error) from error
+
+
+class _Stream:
+    """One running query: owns its connection until `end`."""
+
+    def __init__(self, engine: Engine, connection: Any, mark: str) -> None:
+        self.connection = connection
+        self._engine = engine
+        self._mark = mark
+        self._result: Any = None
+        self._call: asyncio.Future[Any] | None = None
+
+    async def start(self, sql: str, output: str, parameters: dict[str, str]) -> None:
+        self._result = await self._blocking(lambda: self.connection.send_query(sql, output, params=parameters))
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        while (chunk := await self._blocking(self._fetch)) is not None:
+            if chunk:
+                yield chunk
+
+    def _fetch(self) -> bytes | None:
+        piece = self._result.fetch()
+        return None if piece is None else bytes(piece.bytes())
+
+    async def _blocking(self, call: Callable[[], _R]) -> _R:
+        """Run ``call`` so that a cancelled waiter leaves the call itself to `end`."""
+        task = asyncio.ensure_future(self._engine.read(call))
+        self._call = task
+        return await asyncio.shield(task)
+
+    async def end(self) -> None:
+        if self._call is not None and not self._call.done():
+            await self._engine.kill(self._mark)
+        if self._call is not None:
+            # What the interrupted call raised has nobody left to hear it.
+            (result,) = await asyncio.gather(self._call, return_exceptions=True)
+            if self._result is None and not isinstance(result, BaseException):
+                self._result = result
+        if self._result is not None:
+            await self._engine.read(self._result.cancel)
+
+
+def directory_of(url: str) -> Path:
+    """The directory that ``chdb:///absolute/path`` names. Raises `StoreError` saying what is wrong with it."""
+    parts = urlsplit(url)
+    if parts.scheme != "chdb":
+        raise StoreError(f"store {url!r}: only chdb:///absolute/path is supported")
+    if parts.netloc or not parts.path.startswith("/") or parts.query:
+        raise StoreError(f"store {url!r}: a chdb store is a directory, chdb:///absolute/path with three slashes")
+    return Path(parts.path)
+
+
+def _unlock(lock: int) -> None:
+    os.close(lock)
+
+
+def _limited(sql: str, mark: str, limits: Limits) -> str:
+    settings = {
+        "log_comment": f"'{mark}'",
+        "max_execution_time": limits.time_s,
+        "max_memory_usage": limits.memory_bytes,
+        "max_threads": limits.threads,
+        "max_block_size": _STREAM_BLOCK_ROWS,
+        "timeout_overflow_mode": "'throw'",
+    }
+    return f"{sql}\nSETTINGS " + ", ".join(f"{name}={value}" for name, value in settings.items())
+
+
+def _lock(path: Path) -> int:
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        _unlock(file)
+        raise StoreLockedError(
+            f"the store in {path.parent} is in use by another process; stop that, or choose another --store"
+        ) from error
+    return file

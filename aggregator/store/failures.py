@@ -1,0 +1,46 @@
+"""The engine's error texts into our exceptions.
+
+chDB raises one exception type whose text begins with ``Code: <n>. DB::Exception: …``; the codes are ClickHouse's
+(`src/Common/ErrorCodes.cpp` there).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from aggregator.errors import (
+    QueryCancelledError,
+    QueryMemoryError,
+    QueryRegexError,
+    QueryRowsError,
+    QueryTimeoutError,
+    StoreError,
+    StoreFullError,
+    StoreLockedError,
+)
+
+_TYPES: Final[dict[int, type[StoreError]]] = {
+    158: QueryRowsError,  # TOO_MANY_ROWS
+    159: QueryTimeoutError,  # TIMEOUT_EXCEEDED
+    241: QueryMemoryError,  # MEMORY_LIMIT_EXCEEDED
+    243: StoreFullError,  # NOT_ENOUGH_SPACE
+    307: QueryRowsError,  # TOO_MANY_BYTES
+    394: QueryCancelledError,  # QUERY_WAS_CANCELLED
+    396: QueryRowsError,  # TOO_MANY_ROWS_OR_BYTES
+    427: QueryRegexError,  # CANNOT_COMPILE_REGEXP
+}
+_CANNOT_OPEN_FILE: Final = 76
+_NO_SPACE: Final = "No space left on device"
+
+
+def failure(error: BaseException) -> StoreError:
+    """The exception of ours that says what ``error``, raised by the engine, means."""
+    text = str(error)
+    match = re.search(r"Code: (\d+)\. (?:DB::)?(?:Exception: )?(.*)", text, re.DOTALL)
+    code, message = (int(match[1]), match[2].strip()) if match else (0, text)
+    if _NO_SPACE in text:
+        return StoreFullError(message, code)
+    if code == _CANNOT_OPEN_FILE and "lock" in text.lower():
+        return StoreLockedError(message, code)
+    return _TYPES.get(code, StoreError)(message, code)

@@ -1,0 +1,74 @@
+"""Committed positions: what the store holds durably of each source."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from aggregator.store.engine import Limits
+from aggregator.store.schema import LOGS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aggregator.store.engine import Engine
+
+# Sources remembered, about 150 bytes each: every live file of a large cluster. Beyond it the store is asked again.
+_CACHE_MAX: Final = 200_000
+# Sources in one look-up, 40 bytes of statement each.
+_LOOKUP_MAX: Final = 5_000
+# A look-up decides whether lines are stored twice: it may take long before it may fail.
+_LOOKUP_LIMITS: Final = Limits(time_s=120.0)
+
+
+class _Row(msgspec.Struct):
+    source: str
+    position: int
+
+
+class Positions:
+    """Answers from memory what was asked or committed lately, and from the store's projection what was not.
+
+    Only the committer changes it, after a commit; the store stays the truth, so forgetting is always right.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._cached: OrderedDict[bytes, int] = OrderedDict()
+
+    async def of(self, sources: Iterable[bytes]) -> dict[bytes, int]:
+        """The committed position of each source, 0 for one the store does not know."""
+        asked = list(dict.fromkeys(sources))
+        unknown = [source for source in asked if source not in self._cached]
+        found: dict[bytes, int] = {}
+        for first in range(0, len(unknown), _LOOKUP_MAX):
+            found |= await self._look_up(unknown[first : first + _LOOKUP_MAX])
+        # What was committed while the store was asked is newer than its answer.
+        answer = {source: max(self._cached.get(source, 0), found.get(source, 0)) for source in asked}
+        self.committed(answer)
+        return answer
+
+    def committed(self, positions: dict[bytes, int]) -> None:
+        """Remember what a commit reached."""
+        for source, position in positions.items():
+            self._cached[source] = position
+            self._cached.move_to_end(source)
+        while len(self._cached) > _CACHE_MAX:
+            self._cached.popitem(last=False)
+
+    def forget(self, sources: Iterable[bytes]) -> None:
+        """Ask the store again next time: after an insert whose end is unknown."""
+        for source in sources:
+            self._cached.pop(source, None)
+
+    async def _look_up(self, sources: list[bytes]) -> dict[bytes, int]:
+        rows = await self._engine.rows(
+            f"SELECT lower(hex(reinterpretAsFixedString(source))) AS source, max(position) AS position FROM {LOGS} "  # noqa: S608 - a table name
+            "WHERE source IN {sources:Array(UInt128)} GROUP BY source",
+            _Row,
+            {"sources": [int.from_bytes(source, "little") for source in sources]},
+            _LOOKUP_LIMITS,
+        )
+        return {bytes.fromhex(row.source): row.position for row in rows}

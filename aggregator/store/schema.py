@@ -1,0 +1,110 @@
+"""The tables, and what stands in them.
+
+``logs``: one row a record, one partition a day of ``ts``, sorted so that one stream's hour lies together. A row's
+``source`` holds the 16 bytes of `wire.batch.Chunk.source` as a little-endian UInt128. ``level`` is found by the engine
+when a row is inserted. ``meta`` is the structured metadata of records that were pushed with some; empty for pod logs.
+
+The projection ``positions`` keeps, part by part, what is asked per source: the committed position first of all. It is
+atomic with the rows because it is written and dropped with their part; and because it is grouped by source *and*
+stream, the engine also answers per-container ledgers and volumes from it.
+
+``streams``: labels by stream id, a row for each day the stream has records on; partitioned by day like ``logs``, so
+that what a day's queries look through, and what retention drops, is that day's streams.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aggregator.store.engine import Engine
+
+DATABASE: Final = "logboom"
+LOGS: Final = f"{DATABASE}.logs"
+STREAMS: Final = f"{DATABASE}.streams"
+
+# fsync before an insert or a merge is acknowledged; else a power cut takes back what agents were told is committed.
+_DURABLE: Final = (
+    "fsync_after_insert = 1, fsync_part_directory = 1, "
+    "min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1"
+)
+
+# Looked for in the record's beginning only: a level stands in front, and reading on costs more than it finds.
+LEVEL_HEAD_BYTES: Final = 160
+
+# One pass of one regular expression over the head; its single capture decides. It knows `level=warn`, `"level":"error"`,
+# `ERROR`, `[warn]`, `<info>` and klog's `E0405 12:00:00`. The word must stand alone.
+_LEVEL_WORD: Final = (
+    r"(?i)(?:^|[^a-z0-9_./-])(trace|debug|info|notice|warn|warning|error|err|crit|critical|fatal|panic|emerg|alert)"
+    r"(?:$|[^a-z0-9_./-])"
+)
+_KLOG: Final = r"^([IWEF])\d{4} \d\d:\d\d:\d\d"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+LEVEL: Final = f"""multiIf(
+    bitAnd(flags, 8) != 0, '',
+    substring(body, 1, 1) IN ('I', 'W', 'E', 'F') AND match(substring(body, 1, 20), {_literal(_KLOG)}),
+        transform(substring(body, 1, 1), ['I', 'W', 'E', 'F'], ['info', 'warn', 'error', 'fatal'], ''),
+    transform(
+        lower(extract(substring(body, 1, {LEVEL_HEAD_BYTES}), {_literal(_LEVEL_WORD)})),
+        ['trace', 'debug', 'info', 'notice', 'warn', 'warning', 'error', 'err', 'crit', 'critical', 'fatal', 'panic',
+         'emerg', 'alert'],
+        ['trace', 'debug', 'info', 'info', 'warn', 'warn', 'error', 'error', 'fatal', 'fatal', 'fatal', 'fatal',
+         'fatal', 'fatal'],
+        ''))"""
+
+_STATEMENTS: Final = (
+    f"CREATE DATABASE IF NOT EXISTS {DATABASE} ENGINE = Atomic",
+    f"""CREATE TABLE IF NOT EXISTS {LOGS} (
+    namespace LowCardinality(String),
+    stream_id UInt64 CODEC(ZSTD(1)),
+    ts DateTime64(9, 'UTC') CODEC(Delta, ZSTD(1)),
+    source UInt128 CODEC(ZSTD(1)),
+    position UInt64 CODEC(Delta, ZSTD(1)),
+    level LowCardinality(String) DEFAULT {LEVEL},
+    flags UInt8 CODEC(ZSTD(1)),
+    body String CODEC(ZSTD(1)),
+    meta Map(LowCardinality(String), String) CODEC(ZSTD(1)),
+    committed_at DateTime64(3, 'UTC') DEFAULT now64(3) CODEC(ZSTD(1)),
+    INDEX body_tokens body TYPE tokenbf_v1(8192, 3, 0) GRANULARITY 1,
+    PROJECTION positions (
+        SELECT source, namespace, stream_id,
+            max(position), count(), sum(length(body)), min(ts), max(ts), max(committed_at)
+        GROUP BY source, namespace, stream_id
+    )
+) ENGINE = MergeTree
+PARTITION BY toDate(ts)
+ORDER BY (namespace, stream_id, ts, position)
+SETTINGS {_DURABLE}""",
+    f"""CREATE TABLE IF NOT EXISTS {STREAMS} (
+    day Date,
+    stream_id UInt64,
+    labels Map(LowCardinality(String), String)
+) ENGINE = ReplacingMergeTree
+PARTITION BY day
+ORDER BY stream_id
+SETTINGS {_DURABLE}""",
+)
+
+
+async def create(engine: Engine) -> None:
+    """Make the tables of a new store; leaves those of an existing one alone."""
+    for statement in _STATEMENTS:
+        await engine.execute(statement)
+
+
+def identity(directory: Path) -> str:
+    """The store's random id, made with it and kept in its directory: another id means another store."""
+    path = directory / "store-id"
+    if not path.exists():
+        written = path.with_suffix(".new")
+        written.write_text(uuid.uuid4().hex + "\n", "ascii")
+        written.replace(path)
+    return path.read_text("ascii").strip()

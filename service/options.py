@@ -1,0 +1,111 @@
+"""Command line options: a flag beats its environment variable, that beats the TOML file, that beats the default."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SIZES: Final = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
+_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "": 1.0}
+_PORT_MAX: Final = 65535
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where a server listens. Port 0 lets the kernel choose."""
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """The address as a client on this machine would write it."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+
+class AddressType(click.ParamType[Address]):
+    """``host:port``, ``:port`` (every interface) or ``[ipv6]:port``."""
+
+    name = "host:port"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Address:
+        """Parse one value; click reports what `fail` says together with the option's name."""
+        if isinstance(value, Address):
+            return value
+        match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\[\]]*)):(\d{1,5})", str(value))
+        if match is None or int(match[3]) > _PORT_MAX:
+            self.fail(f"{value!r} is not host:port, for example 127.0.0.1:8080, :8080 or [::1]:8080", param, ctx)
+        return Address(match[1] or match[2] or "0.0.0.0", int(match[3]))  # noqa: S104 - what `:port` asks for
+
+
+class DurationType(click.ParamType[float]):
+    """A number with a unit of time, as seconds: ``250ms``, ``15s``, ``2h``, ``7d``; without a unit seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Parse one value; click reports what `fail` says together with the option's name."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w|)", str(value).strip())
+        if match is None:
+            self.fail(f"{value!r} is not a duration, for example 250ms, 15s, 2h or 7d", param, ctx)
+        return float(match[1]) * _SECONDS[match[2]]
+
+
+class SizeType(click.ParamType[int]):
+    """A number with a unit of size, as bytes: ``512KiB``, ``4MiB``, ``1GB``; without a unit bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Parse one value; click reports what `fail` says together with the option's name."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]*)", str(value).strip())
+        if match is None or match[2].upper() not in _SIZES:
+            self.fail(f"{value!r} is not a size, for example 512KiB, 4MiB or 1GB", param, ctx)
+        return int(float(match[1]) * _SIZES[match[2].upper()])
+
+
+ADDRESS: Final = AddressType()
+DURATION: Final = DurationType()
+SIZE: Final = SizeType()
+
+
+def config_file_option() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``--config``: a TOML file whose keys are option names, with ``-`` or ``_``; unknown keys are errors."""
+    return click.option(
+        "--config",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        envvar="LOGBOOM_CONFIG",
+        show_envvar=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_load,
+        help="TOML file with option names as keys; flags and environment variables win over it.",
+    )
+
+
+def _load(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"{path} is not TOML: {error}", ctx, param) from error
+    known = {option.name: option for option in ctx.command.params if option.name not in {None, "config", "version"}}
+    defaults = {}
+    for key, value in values.items():
+        name = key.replace("-", "_")
+        if name not in known:
+            near = difflib.get_close_matches(name, [str(option) for option in known], 1)
+            hint = f"; did you mean {near[0].replace('_', '-')!r}?" if near else ""
+            raise click.BadParameter(f"{path}: there is no option {key!r}{hint}", ctx, param)
+        defaults[name] = value
+    ctx.default_map = defaults
