@@ -24,8 +24,8 @@ _LOOKUP_LIMITS: Final = Limits(time_s=120.0)
 
 
 class _Row(msgspec.Struct):
-    source: str
-    position: int
+    source_hex: str
+    reached: int
 
 
 class Positions:
@@ -37,17 +37,21 @@ class Positions:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._cached: OrderedDict[bytes, int] = OrderedDict()
+        self._forgotten = 0
 
     async def of(self, sources: Iterable[bytes]) -> dict[bytes, int]:
         """The committed position of each source, 0 for one the store does not know."""
         asked = list(dict.fromkeys(sources))
         unknown = [source for source in asked if source not in self._cached]
         found: dict[bytes, int] = {}
+        forgotten = self._forgotten
         for first in range(0, len(unknown), _LOOKUP_MAX):
             found |= await self._look_up(unknown[first : first + _LOOKUP_MAX])
         # What was committed while the store was asked is newer than its answer.
         answer = {source: max(self._cached.get(source, 0), found.get(source, 0)) for source in asked}
-        self.committed(answer)
+        if forgotten == self._forgotten:
+            # Else an insert ended in doubt meanwhile: what the store said before may be too low to be kept.
+            self.committed(answer)
         return answer
 
     def committed(self, positions: dict[bytes, int]) -> None:
@@ -60,15 +64,16 @@ class Positions:
 
     def forget(self, sources: Iterable[bytes]) -> None:
         """Ask the store again next time: after an insert whose end is unknown."""
+        self._forgotten += 1
         for source in sources:
             self._cached.pop(source, None)
 
     async def _look_up(self, sources: list[bytes]) -> dict[bytes, int]:
         rows = await self._engine.rows(
-            f"SELECT lower(hex(reinterpretAsFixedString(source))) AS source, max(position) AS position FROM {LOGS} "  # noqa: S608 - a table name
+            f"SELECT lower(hex(reinterpretAsFixedString(source))) AS source_hex, max(position) AS reached FROM {LOGS} "  # noqa: S608 - a table name
             "WHERE source IN {sources:Array(UInt128)} GROUP BY source",
             _Row,
             {"sources": [int.from_bytes(source, "little") for source in sources]},
             _LOOKUP_LIMITS,
         )
-        return {bytes.fromhex(row.source): row.position for row in rows}
+        return {bytes.fromhex(row.source_hex): row.reached for row in rows}

@@ -35,8 +35,8 @@ _DURABLE: Final = (
 # Looked for in the record's beginning only: a level stands in front, and reading on costs more than it finds.
 LEVEL_HEAD_BYTES: Final = 160
 
-# One pass of one regular expression over the head; its single capture decides. It knows `level=warn`, `"level":"error"`,
-# `ERROR`, `[warn]`, `<info>` and klog's `E0405 12:00:00`. The word must stand alone.
+# One pass of one regular expression over the head; its single capture decides. It knows `level=warn`,
+# `"level":"error"`, `ERROR`, `[warn]`, `<info>`; beside it stands klog's `E0405 12:00:00`. The word must stand alone.
 _LEVEL_WORD: Final = (
     r"(?i)(?:^|[^a-z0-9_./-])(trace|debug|info|notice|warn|warning|error|err|crit|critical|fatal|panic|emerg|alert)"
     r"(?:$|[^a-z0-9_./-])"

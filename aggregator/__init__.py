@@ -1,0 +1,11 @@
+"""Takes batches from agents, commits them to one store, and answers queries over HTTP.
+
+config    the command line
+app       puts the parts together, owns every task and resource
+api/      HTTP: batches and positions for agents; query, labels, streams for everyone
+ingest/   from a request's bytes to a commit: admission, decoding, trimming, group commit
+store/    the engine, the tables, what is written to and asked of them
+logql/    the query language: tree, compiler to SQL
+metrics   what an operator watches
+errors    what can go wrong, as types
+"""

@@ -1,0 +1,78 @@
+"""Which rows of a group of requests are new, and which requests would leave a hole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from wire.batch import Batch, Chunk, Flag
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """New rows of one chunk: rows ``first`` to ``last`` (exclusive) of the columns of request ``request``."""
+
+    request: int
+    chunk: Chunk
+    first: int
+    last: int
+
+
+class Trimmed(msgspec.Struct, frozen=True):
+    """What is to be done with a group.
+
+    ``pieces``: the new rows, each source's in file order. ``reached``: the position of every accepted source once the
+    pieces are stored. ``refused``: the requests that start beyond what is committed. ``rows_trimmed``: rows left out
+    because they are stored already.
+    """
+
+    pieces: tuple[Piece, ...]
+    reached: Mapping[bytes, int]
+    refused: frozenset[int]
+    rows_trimmed: int
+
+
+def trim(batches: Sequence[Batch], committed: Mapping[bytes, int]) -> Trimmed:
+    """Compare the ``batches`` of a group, in order, with the ``committed`` position of every source in them.
+
+    A request counts as committed for the ones behind it. One with a hole is left out whole: its agent goes back.
+    """
+    pieces: list[Piece] = []
+    reached: dict[bytes, int] = {}
+    refused: set[int] = set()
+    trimmed = 0
+    for request, batch in enumerate(batches):
+        verdict = _trim_one(request, batch, {**committed, **reached} if len(batches) > 1 else committed)
+        if verdict is None:
+            refused.add(request)
+            continue
+        pieces += verdict.pieces
+        reached |= verdict.reached
+        trimmed += verdict.rows_trimmed
+    return Trimmed(tuple(pieces), reached, frozenset(refused), trimmed)
+
+
+def _trim_one(request: int, batch: Batch, committed: Mapping[bytes, int]) -> Trimmed | None:
+    """The new rows of one batch, or None if it has a hole."""
+    pieces: list[Piece] = []
+    reached: dict[bytes, int] = {}
+    trimmed = 0
+    first = 0
+    for chunk in batch.chunks:
+        last = first + chunk.rows
+        position = reached.get(chunk.source, committed[chunk.source])
+        if chunk.start > position and not (chunk.rows and batch.flags[first] & Flag.GAP):
+            return None
+        new = first
+        if chunk.start < position:
+            new += int(np.searchsorted(batch.positions[first:last], np.uint64(position), "right"))
+            trimmed += new - first
+        if new < last:
+            pieces.append(Piece(request, chunk, new, last))
+        reached[chunk.source] = max(position, chunk.end)
+        first = last
+    return Trimmed(tuple(pieces), reached, frozenset(), trimmed)
