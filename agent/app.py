@@ -1,0 +1,97 @@
+"""Puts the parts together; owns every task and resource of the agent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import resource
+import secrets
+import signal
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+
+from agent.batch import Builder, Origin
+from agent.client import Client
+from agent.collect import Collector
+from agent.metrics import Metrics
+from agent.positions import Positions
+from agent.ship import Shipper
+from agent.status import status_app
+from agent.tail import Tail
+from agent.watch import Watch
+from service.logs import fields
+from service.web import serve
+
+if TYPE_CHECKING:
+    from agent.config import Config
+
+_log = logging.getLogger(__name__)
+
+# How long a stopping agent sends what it has already read. Nothing depends on it: the files still have it.
+GRACE_S: Final = 5.0
+
+
+async def run(config: Config) -> None:
+    """Run the agent until SIGTERM or SIGINT. Raises `OSError` if it cannot listen."""
+    _raise_open_files_limit()
+    metrics = Metrics()
+    origin = Origin(config.cluster, config.node_name, f"{config.node_name[:200]}-{secrets.token_hex(4)}")
+    async with contextlib.AsyncExitStack() as stack:
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        client = Client(session, config.aggregator_url, origin, config.token_file)
+        tail = Tail(config.cluster, config.record_bytes, metrics)
+        collector = Collector(tail, Builder(origin, config.batch_bytes), config.flush_after_s, metrics)
+        stack.callback(collector.close)
+        watch = Watch(str(config.pods_dir), collector, metrics, use_inotify=config.inotify)
+        stack.callback(watch.close)
+        shipper = Shipper(collector, client, metrics)
+        positions = Positions(collector, client)
+        status = status_app(origin, config.aggregator_url, collector, shipper, positions, watch, metrics)
+        address = await stack.enter_async_context(serve(status, config.listen))
+        stop = _stop_on_signals()
+        _log.info("listening", extra=fields(address=address.url))
+        _log.info(
+            "reading",
+            extra=fields(pods_dir=config.pods_dir, node=config.node_name, aggregator=config.aggregator_url),
+        )
+        async with asyncio.TaskGroup() as tasks:
+            running = [
+                tasks.create_task(watch.run(), name="watch"),
+                tasks.create_task(positions.run(), name="positions"),
+                tasks.create_task(shipper.run(), name="ship"),
+            ]
+            collecting = tasks.create_task(collector.run(), name="collect")
+            await stop.wait()
+            _log.info("stopping", extra=fields(grace_s=GRACE_S))
+            await _finish(collector, collecting)
+            for task in running:
+                task.cancel()
+    _log.info("stopped")
+
+
+async def _finish(collector: Collector, collecting: asyncio.Task[None]) -> None:
+    """Send what has been read, if that is quickly done."""
+    collector.stop()
+    try:
+        async with asyncio.timeout(GRACE_S):
+            await asyncio.shield(collecting)
+            await collector.drained()
+    except TimeoutError:
+        _log.warning("stopped before everything read was committed; it is read again at the next start")
+        collecting.cancel()
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def _raise_open_files_limit() -> None:
+    """Every followed file may be open at once; the soft limit is often 1024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

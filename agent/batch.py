@@ -1,0 +1,171 @@
+"""Records of many files to one batch; and, when a batch is refused, its halves down to the record that is to blame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import numpy as np
+import zstandard
+
+from agent.discovery import DIRECTORIES_MAX
+from wire.batch import Batch, Chunk, Flag
+from wire.codec import CHUNKS_MAX, decode, encode
+
+if TYPE_CHECKING:
+    from agent.tail import Round
+
+# The fastest level that halves what travels; the higher ones cost more than everything else the agent does.
+_ZSTD_LEVEL: Final = 1
+# What a row weighs beside its body: time, position, flag, length.
+_ROW_BYTES: Final = 21
+# A round has at most a chunk for each container.
+_CHUNKS_FULL: Final = CHUNKS_MAX - DIRECTORIES_MAX
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Who sends: what every batch of this process begins with."""
+
+    cluster: str
+    node: str
+    agent: str
+
+
+class Sealed(msgspec.Struct, frozen=True):
+    """A batch ready to be sent.
+
+    ``data``: one zstd frame. ``ends``: the position each source reaches once it is committed. ``epoch``: counts the
+    rewinds; a batch from before one is not sent any more.
+    """
+
+    data: bytes
+    rows: int
+    size_bytes: int
+    ends: Mapping[bytes, int]
+    epoch: int
+
+
+class Builder:
+    """Collects rounds until they make a batch; holds no more than one batch and one round."""
+
+    def __init__(self, origin: Origin, batch_bytes: int) -> None:
+        self._origin = origin
+        self._batch_bytes = batch_bytes
+        self._rounds: list[Round] = []
+        self._sources: list[bytes] = []
+        self.size_bytes = 0
+
+    def add(self, part: Round) -> None:
+        """Take the records of one round."""
+        self._rounds.append(part)
+        # As it is now: a file that is found truncated later becomes another source.
+        self._sources += [_source(each.file.source) for each in part.parts]
+        self.size_bytes += len(part.records.body) + _ROW_BYTES * len(part.records.times)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to send."""
+        return not self._sources
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the batch is as large as batches are to be."""
+        return self.size_bytes >= self._batch_bytes or len(self._sources) >= _CHUNKS_FULL
+
+    def take(self) -> Batch:
+        """The batch of everything added; the builder is empty again."""
+        parts = [part for each in self._rounds for part in each.parts]
+        chunks = tuple(
+            Chunk(
+                source,
+                part.start,
+                part.end,
+                part.file.container.namespace,
+                part.file.container.pod,
+                part.file.container.uid,
+                part.file.container.name,
+                part.file.entry.generation.restart,
+                part.rows,
+            )
+            for source, part in zip(self._sources, parts, strict=True)
+        )
+        records = [each.records for each in self._rounds]
+        self.clear()
+        return Batch(
+            self._origin.cluster,
+            self._origin.node,
+            self._origin.agent,
+            chunks,
+            np.concatenate([each.times for each in records]),
+            np.concatenate([each.positions for each in records]),
+            np.concatenate([each.flags for each in records]),
+            np.concatenate([each.lengths for each in records]),
+            b"".join([each.body for each in records]),
+        )
+
+    def clear(self) -> None:
+        """Forget what was added."""
+        self._rounds = []
+        self._sources = []
+        self.size_bytes = 0
+
+
+def seal(batch: Batch, epoch: int) -> Sealed:
+    """Encode and compress ``batch``; blocks for milliseconds, without the GIL for most of them."""
+    encoded = encode(batch)
+    data = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(encoded)
+    ends = {chunk.source: chunk.end for chunk in batch.chunks}
+    return Sealed(data, len(batch.flags), len(encoded), ends, epoch)
+
+
+def unseal(sealed: Sealed) -> Batch:
+    """The batch again."""
+    return decode(zstandard.ZstdDecompressor().decompress(sealed.data))
+
+
+def halves(batch: Batch) -> tuple[Batch, Batch]:
+    """Two batches that, committed one after the other, store what ``batch`` (of two rows or more) would."""
+    middle = len(batch.flags) // 2
+    return _rows(batch, 0, middle), _rows(batch, middle, len(batch.flags))
+
+
+def in_its_place(batch: Batch, rule: str) -> Batch:
+    """A gap record instead of the one record of ``batch``, which the aggregator refuses for breaking ``rule``."""
+    reason = msgspec.json.encode({"bytes": len(batch.body), "reason": f"refused: {rule}"})
+    return msgspec.structs.replace(
+        batch,
+        times=np.clip(batch.times, 0, None),
+        flags=batch.flags & Flag.STDERR | Flag.GAP,
+        lengths=np.array([len(reason)], np.uint32),
+        body=reason,
+    )
+
+
+def _rows(batch: Batch, first: int, last: int) -> Batch:
+    """Rows ``first`` to ``last`` of ``batch``; a chunk that is cut ends at, or starts from, the record at the cut."""
+    chunks = []
+    edge = 0
+    for chunk in batch.chunks:
+        begin, end = max(first, edge), min(last, edge + chunk.rows)
+        if begin < end:
+            start_at = chunk.start if begin == edge else int(batch.positions[begin - 1])
+            end_at = chunk.end if end == edge + chunk.rows else int(batch.positions[end - 1])
+            chunks.append(msgspec.structs.replace(chunk, start=start_at, end=end_at, rows=end - begin))
+        edge += chunk.rows
+    offsets = np.concatenate(([0], np.cumsum(batch.lengths, dtype=np.int64)))
+    return msgspec.structs.replace(
+        batch,
+        chunks=tuple(chunks),
+        times=batch.times[first:last],
+        positions=batch.positions[first:last],
+        flags=batch.flags[first:last],
+        lengths=batch.lengths[first:last],
+        body=memoryview(batch.body)[offsets[first] : offsets[last]],
+    )
+
+
+def _source(source: bytes | None) -> bytes:
+    if source is None:
+        raise ValueError("records of a file without a source")
+    return source

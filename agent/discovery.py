@@ -1,0 +1,167 @@
+"""Which containers the node has, and the files of each.
+
+A scan looks at the modification time of every directory and lists those that changed. It is cheap enough to be made
+every few seconds without any help, so inotify is only ever a reason to make one sooner.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import time
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from agent.generations import Container, Generation, container_of, generation_of, shifted_of
+from service.logs import fields
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_log = logging.getLogger(__name__)
+
+# A directory changed twice within one tick of the file system's clock has the same time both times. Below this age a
+# modification time says nothing about what comes next, and the directory is listed again.
+_SETTLED_NS: Final = 2_000_000_000
+# Container directories followed at most: many times what the largest nodes run. Beyond it they are left out, which is
+# said.
+DIRECTORIES_MAX: Final = 10_000
+# Files of one container: restarts kept, times generations kept, many times over.
+FILES_MAX: Final = 1_000
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A log file as found: ``size`` bytes, ``modified_ns`` since the epoch."""
+
+    path: str
+    generation: Generation
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """The files of one container, oldest first; none if its directory is gone."""
+
+    directory: str
+    container: Container
+    entries: tuple[Entry, ...]
+
+
+class _Known(msgspec.Struct):
+    """What the last scan saw of a container's directory; ``beside``: directories that Docker's files lie in."""
+
+    container: Container
+    modified: tuple[int, ...]
+    beside: tuple[str, ...] = ()
+
+
+class Discovery:
+    """Finds what changed below the pods directory. `scan` blocks; call it from a thread, one call at a time."""
+
+    def __init__(self, pods_dir: str, watch: Callable[[str], None], clock_ns: Callable[[], int] = time.time_ns) -> None:
+        self._pods_dir = pods_dir
+        self._watch = watch
+        self._clock_ns = clock_ns
+        self._known: dict[str, _Known] = {}
+
+    def scan(self) -> list[Listing]:
+        """Listings of the containers whose files may have changed since the last scan.
+
+        A pods directory that is not there has no containers; it may come. Raises `OSError` where it cannot be read.
+        """
+        found: dict[str, Container] = {}
+        for directory, container in self._directories():
+            if len(found) >= DIRECTORIES_MAX:
+                _log.error("too many containers, the rest is not read", extra=fields(directories_max=DIRECTORIES_MAX))
+                break
+            found[directory] = container
+        changed = [listing for name, container in found.items() if (listing := self._list_if_changed(name, container))]
+        gone = self._known.keys() - found.keys()
+        return changed + [Listing(directory, self._known.pop(directory).container, ()) for directory in gone]
+
+    def _directories(self) -> Iterator[tuple[str, Container]]:
+        """Every container's directory."""
+        self._watch(self._pods_dir)
+        for pod in _names(self._pods_dir):
+            if container_of(pod, "-") is None:
+                _log.debug("not a pod's directory", extra=fields(name=pod))
+                continue
+            pod_directory = f"{self._pods_dir}/{pod}"
+            self._watch(pod_directory)
+            for name in _names(pod_directory):
+                container = container_of(pod, name)
+                if container is not None:
+                    yield f"{pod_directory}/{name}", container
+
+    def _list_if_changed(self, directory: str, container: Container) -> Listing | None:
+        known = self._known.get(directory)
+        beside = known.beside if known else ()
+        modified = _modified((directory, *beside))
+        if known is not None and known.modified == modified and max(modified) < self._clock_ns() - _SETTLED_NS:
+            return None
+        for each in (directory, *beside):
+            self._watch(each)
+        entries, beside_now = _entries(directory)
+        if beside_now != beside:
+            # Watched from now on; listed once more by the next scan, so that nothing falls between list and watch.
+            for each in beside_now:
+                self._watch(each)
+            modified = ()
+        self._known[directory] = _Known(container, modified, beside_now)
+        return Listing(directory, container, entries)
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return sorted(os.listdir(directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except PermissionError as error:
+        _log.warning("directory cannot be read", extra=fields(directory=directory, reason=error))
+        return []
+
+
+def _modified(directories: tuple[str, ...]) -> tuple[int, ...]:
+    """Modification times, and inodes: a directory made anew has another one. Zeros for one that is gone."""
+    values = []
+    for directory in directories:
+        try:
+            found = os.stat(directory)
+        except OSError:
+            values += [0, 0]
+        else:
+            values += [found.st_mtime_ns, found.st_ino]
+    return tuple(values)
+
+
+def _entries(directory: str) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
+    """The log files in ``directory``, and beside those that are symlinks; and the directories the symlinks lead to."""
+    entries: list[Entry] = []
+    beside: list[str] = []
+    for name in _names(directory)[:FILES_MAX]:
+        generation = generation_of(name)
+        if generation is None:
+            continue
+        path = f"{directory}/{name}"
+        _append(entries, path, generation)
+        if os.path.islink(path):
+            target_directory, target = os.path.split(os.path.realpath(path))
+            beside.append(target_directory)
+            for other in _names(target_directory)[:FILES_MAX]:
+                shifted = shifted_of(target, other, generation.restart)
+                if shifted is not None:
+                    _append(entries, f"{target_directory}/{other}", shifted)
+    return tuple(sorted(entries, key=lambda entry: entry.generation)), tuple(beside)
+
+
+def _append(entries: list[Entry], path: str, generation: Generation) -> None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return  # a symlink to nowhere, or gone since it was listed
+    if stat.S_ISREG(found.st_mode):
+        entries.append(Entry(path, generation, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))

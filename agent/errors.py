@@ -1,0 +1,22 @@
+"""What can go wrong in the agent, as types; each carries what a log line or a status needs."""
+
+from __future__ import annotations
+
+
+class UnavailableError(Exception):
+    """The aggregator could not be asked, or cannot answer now; worth another try after ``retry_after_s``, if given."""
+
+    def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+
+
+class RefusedError(Exception):
+    """The aggregator will never take this batch; ``rule`` names what it broke, ``too_large`` that less may pass."""
+
+    def __init__(self, rule: str, reason: str, *, too_large: bool = False) -> None:
+        super().__init__(f"{rule}: {reason}")
+        self.rule = rule
+        self.reason = reason
+        self.too_large = too_large

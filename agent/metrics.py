@@ -1,0 +1,78 @@
+"""What an operator watches. No label carries a pod or a file: their number has no limit. `/status` has those."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.process_collector import ProcessCollector
+
+if TYPE_CHECKING:
+    from agent.batch import Sealed
+
+
+class Metrics:
+    """The agent's metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self.read_bytes = Counter("logboom_agent_read_bytes", "Bytes of log files parsed.", registry=registry)
+        self.read_errors = Counter(
+            "logboom_agent_read_errors", "Log files that could not be opened or read.", registry=registry
+        )
+        self.truncations = Counter("logboom_agent_truncations", "Log files found shortened.", registry=registry)
+        self.lost_bytes = Counter(
+            "logboom_agent_lost_bytes", "Bytes of deleted files that never became a complete line.", registry=registry
+        )
+        self.batches = Counter(
+            "logboom_agent_batches", "Answers to batches, by what they said.", ["outcome"], registry=registry
+        )
+        self.records = Counter("logboom_agent_committed_records", "Records committed.", registry=registry)
+        self.record_bytes = Counter(
+            "logboom_agent_committed_bytes", "Bytes of batches committed, before compression.", registry=registry
+        )
+        self.sent_bytes = Counter(
+            "logboom_agent_sent_bytes", "Bytes of batches committed, compressed.", registry=registry
+        )
+        self.refused_records = Counter(
+            "logboom_agent_refused_records",
+            "Records that became a gap record, for they were refused.",
+            registry=registry,
+        )
+        self.rewinds = Counter(
+            "logboom_agent_rewinds", "Times reading went back to what the store holds.", registry=registry
+        )
+        self.store_changes = Counter(
+            "logboom_agent_store_changes",
+            "Times the aggregator or its store was not the one before.",
+            registry=registry,
+        )
+        self.in_flight = Gauge("logboom_agent_batches_in_flight", "Batches sent, not answered.", registry=registry)
+        self.answer_seconds = Histogram(
+            "logboom_agent_answer_seconds",
+            "From sending a batch to its answer.",
+            registry=registry,
+            buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+        )
+        self.scan_seconds = Histogram(
+            "logboom_agent_scan_seconds",
+            "Time of one scan for new and renamed files.",
+            registry=registry,
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+        )
+        self.files = Gauge("logboom_agent_files", "Log files followed.", registry=registry)
+        self.open_files = Gauge("logboom_agent_open_files", "Log files held open.", registry=registry)
+        self.lag_bytes = Gauge("logboom_agent_lag_bytes", "Bytes in log files, not yet committed.", registry=registry)
+        self.inotify = Gauge(
+            "logboom_agent_inotify", "1 if inotify tells of new files, 0 if only scans find them.", registry=registry
+        )
+
+    def batch(self, sealed: Sealed, outcome: str, seconds: float) -> None:
+        """Count one answered batch."""
+        self.batches.labels(outcome).inc()
+        self.answer_seconds.observe(seconds)
+        if outcome == "committed":
+            self.records.inc(sealed.rows)
+            self.record_bytes.inc(sealed.size_bytes)
+            self.sent_bytes.inc(len(sealed.data))

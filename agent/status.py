@@ -1,0 +1,125 @@
+"""What the agent is doing, over HTTP: `/status`, `/healthz`, `/readyz`, `/metrics`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+from aiohttp import web
+
+from service.web import add_health, add_metrics, errors_as_json, json_response
+
+if TYPE_CHECKING:
+    from agent.batch import Origin
+    from agent.collect import Collector
+    from agent.logfile import LogFile
+    from agent.metrics import Metrics
+    from agent.positions import Positions
+    from agent.ship import Shipper
+    from agent.tail import Tail
+    from agent.watch import Watch
+
+
+class FileStatus(msgspec.Struct, frozen=True):
+    """One followed file. Sizes and offsets in bytes; ``source``: 32 hex digits, empty before its first line is there.
+
+    ``lag_seconds``: how long there has been something in the file that is not committed.
+    """
+
+    path: str
+    namespace: str
+    pod: str
+    container: str
+    restart: int
+    source: str
+    size: int
+    read: int
+    committed: int
+    lag_bytes: int
+    lag_seconds: float
+    open: bool
+    deleted: bool
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The answer of `/status`."""
+
+    node: str
+    cluster: str
+    agent: str
+    aggregator: str
+    trouble: str
+    refused: str
+    inotify: bool
+    lag_bytes: int
+    files: tuple[FileStatus, ...]
+
+
+def status_app(  # noqa: PLR0917 - one of each part, all different
+    origin: Origin,
+    aggregator_url: str,
+    collector: Collector,
+    shipper: Shipper,
+    positions: Positions,
+    watch: Watch,
+    metrics: Metrics,
+) -> web.Application:
+    """The agent's own HTTP server."""
+
+    async def not_ready() -> str | None:
+        if not watch.scans:
+            return "the pods directory has not been scanned yet"
+        trouble = shipper.trouble or positions.trouble
+        if trouble:
+            return f"the aggregator does not answer: {trouble}"
+        if shipper.answered_s is None and positions.answered_s is None:
+            return "the aggregator has not answered yet"
+        return None
+
+    async def status(_: web.Request) -> web.Response:
+        files = await collector.read(_files)
+        lag = sum(file.lag_bytes for file in files)
+        trouble = shipper.trouble or positions.trouble
+        return json_response(
+            Status(
+                origin.node,
+                origin.cluster,
+                origin.agent,
+                aggregator_url,
+                trouble,
+                shipper.refused,
+                watch.has_inotify,
+                lag,
+                files,
+            )
+        )
+
+    app = web.Application(middlewares=[errors_as_json(metrics.registry)])
+    add_health(app, not_ready)
+    add_metrics(app, metrics.registry)
+    app.router.add_get("/status", status)
+    return app
+
+
+def _files(tail: Tail) -> tuple[FileStatus, ...]:
+    now_s = time.monotonic()
+    return tuple(_file(file, now_s) for file in tail.files())
+
+
+def _file(file: LogFile, now_s: float) -> FileStatus:
+    return FileStatus(
+        file.entry.path,
+        file.container.namespace,
+        file.container.pod,
+        file.container.name,
+        file.entry.generation.restart,
+        file.source.hex() if file.source else "",
+        file.size,
+        file.read,
+        file.committed,
+        file.lag_bytes,
+        round(now_s - file.behind_since_s, 3) if file.lag_bytes else 0.0,
+        file.fd is not None,
+        not file.listed,
+    )

@@ -1,0 +1,357 @@
+"""The files that are followed, and rounds of reading them.
+
+Everything here blocks, and is called from one thread at a time (`collect.Collector` sees to that). A file's growth is
+found by asking its descriptor for its end: 0.3 µs a file, so a thousand files can be looked at ten times a second, with
+no event to lose and the same cost whatever they write.
+
+What a later version adds has its place here: `Tail.update` sees compressed generations and leaves them, `Tail._look_at`
+sees a file that has shrunk or is over without having been read to its end.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from agent import cri, docker
+from agent.assemble import Records, assemble, flush
+from agent.lines import Format, Lines, Segment
+from agent.logfile import LogFile
+from service.logs import fields
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from agent.discovery import Listing
+    from agent.metrics import Metrics
+
+_log = logging.getLogger(__name__)
+
+# Read of one file in a round: so that a busy file does not keep the others waiting.
+READ_BYTES_MAX: Final = 256 << 10
+# Read in a round over all files. Larger rounds save little; smaller ones keep the memory of parsing small.
+ROUND_BYTES_MAX: Final = 1 << 20
+# A partial line whose end does not come is delivered as it stands once its file has not grown for this long; a file
+# that is gone is given up. Runtimes write the pieces of a line within milliseconds of each other.
+PATIENCE_S: Final = 30.0
+# A rotated file is closed when it is committed and has been quiet for this long: the runtime may write a last line to
+# it after the new file is there.
+CLOSE_AFTER_S: Final = 10.0
+# A file that could not be opened or read is tried again after this long.
+RETRY_AFTER_S: Final = 5.0
+# What stands before the message of a CRI line: read on top of what a record may have, of a line that is too long.
+_LINE_HEAD_BYTES: Final = 1 << 10
+
+
+class Part(msgspec.Struct, frozen=True):
+    """Consecutive records of one file within a round: ``rows`` of them, continuing ``start``, reaching ``end``."""
+
+    file: LogFile
+    start: int
+    end: int
+    rows: int
+
+
+class Round(msgspec.Struct, frozen=True):
+    """What one reading gave: the records of several files, and which are whose, in their order."""
+
+    records: Records
+    parts: tuple[Part, ...]
+
+
+class _Block(msgspec.Struct, frozen=True):
+    """Whole lines of one file."""
+
+    file: LogFile
+    data: bytes
+    segment: Segment
+
+
+class Tail:
+    """Follows files: owns every `LogFile`, so every open descriptor, until `close` (idempotent)."""
+
+    def __init__(self, cluster: str, record_bytes_max: int, metrics: Metrics) -> None:
+        self._cluster = cluster
+        self._record_bytes_max = record_bytes_max
+        self._metrics = metrics
+        self._directories: dict[str, list[LogFile]] = {}
+        self._sources: dict[bytes, LogFile] = {}
+        # Whether some file waited to be placed when it was looked at last.
+        self.waiting = False
+        self._next = 0  # whose turn it is, so that no container is always read first
+
+    def files(self) -> Iterator[LogFile]:
+        """Every followed file."""
+        for files in self._directories.values():
+            yield from files
+
+    def update(self, listing: Listing) -> None:
+        """Follow what ``listing`` shows of a container: new files, renamed ones, those that went away."""
+        before = self._directories.get(listing.directory, [])
+        gone = {(file.entry.device, file.entry.inode): file for file in before}
+        files: list[LogFile] = []
+        for entry in listing.entries:
+            if entry.generation.gzip:
+                continue
+            file = gone.get((entry.device, entry.inode))
+            # The inode of an open file cannot be used again. That of a closed one can, but not with the same content.
+            if file is not None and (
+                file.fd is not None or (file.size == entry.size and file.entry.modified_ns == entry.modified_ns)
+            ):
+                del gone[entry.device, entry.inode]
+                file.entry = entry
+            else:
+                file = LogFile(listing.container, entry)
+            files.append(file)
+        for file in gone.values():
+            if file.fd is None or file.finished:
+                self._drop(file)
+            else:
+                file.listed = False
+                files.insert(0, file)  # it was there before the others
+        self._keep(listing.directory, files)
+
+    def look(self) -> bool:
+        """See which files have grown; open, identify and close where it is time. Whether something can be read."""
+        readable = waiting = False
+        now_s = time.monotonic()
+        for directory, files in list(self._directories.items()):
+            given_up = False
+            for file in files:
+                self._look_at(file, now_s, is_current=file is files[-1])
+                if file.finished:
+                    file.behind_since_s = now_s
+                readable = readable or file.readable
+                waiting = waiting or (file.source is not None and not file.placed and file.retry_s <= now_s)
+                given_up = given_up or (file.fd is None and not file.listed)
+            if given_up:
+                self._keep(directory, [file for file in files if file.fd is not None or file.listed])
+        self.waiting = waiting
+        return readable
+
+    def unplaced(self) -> list[bytes]:
+        """Sources that wait for the aggregator to say where to read on."""
+        now_s = time.monotonic()
+        return [source for source, file in self._sources.items() if not file.placed and file.retry_s <= now_s]
+
+    def place(self, positions: Mapping[bytes, int]) -> bool:
+        """Take what the store holds, by source. Whether some file was not where that lets it be.
+
+        Then what was read on from there is of no use: `rewind`.
+        """
+        astray = False
+        for source, position in positions.items():
+            file = self._sources.get(source)
+            if file is None:
+                continue
+            if file.placed and file.committed <= position <= file.shipped:
+                file.committed = position
+                continue
+            astray = astray or file.placed
+            self._place(file, position)
+        return astray
+
+    def displace(self) -> None:
+        """Know of no file any more where to read on: the store may not be the one it was."""
+        for file in self.files():
+            file.placed = False
+
+    def rewind(self) -> None:
+        """Go back to what is committed, in every file: what was read since is forgotten."""
+        for file in self.files():
+            if file.placed and not file.shipped == file.read == file.committed:
+                self._place(file, file.committed)
+
+    def read_round(self) -> list[Round]:
+        """The next records, a bounded number of bytes of them, every container in its turn; none if there are none."""
+        blocks = list(self._blocks())
+        rounds = []
+        for form, parse in ((Format.CRI, cri.parse), (Format.DOCKER, docker.parse)):
+            mine = [block for block in blocks if block.file.format is form]
+            if mine:
+                rounds.append(self._parse(mine, parse))
+        return rounds
+
+    def overdue(self) -> list[Round]:
+        """Partial lines whose end has not come for long, as they stand."""
+        now_s = time.monotonic()
+        rounds = []
+        for file in self.files():
+            if file.placed and file.assembly.is_open and now_s - file.grown_s > PATIENCE_S:
+                records = flush(file.assembly, file.read)
+                rounds.append(_round(records, [file]))
+        return rounds
+
+    def measure(self) -> None:
+        """Bring the gauges up to date."""
+        files = list(self.files())
+        self._metrics.files.set(len(files))
+        self._metrics.open_files.set(sum(file.fd is not None for file in files))
+        self._metrics.lag_bytes.set(sum(file.lag_bytes for file in files))
+
+    def close(self) -> None:
+        """Close every file."""
+        for file in self.files():
+            file.close()
+        self._directories.clear()
+        self._sources.clear()
+
+    def _keep(self, directory: str, files: list[LogFile]) -> None:
+        if files:
+            self._directories[directory] = files
+        else:
+            self._directories.pop(directory, None)
+
+    def _drop(self, file: LogFile) -> None:
+        file.close()
+        if file.source is not None:
+            self._sources.pop(file.source, None)
+
+    def _look_at(self, file: LogFile, now_s: float, *, is_current: bool) -> None:
+        if file.fd is None:
+            if file.finished or not file.listed or now_s < file.retry_s:
+                return
+            self._attempt(file, file.open)
+        if file.look(now_s):
+            _log.warning("file has shrunk, reading it from its start", extra=fields(path=file.entry.path))
+            self._metrics.truncations.inc()
+            if file.source is not None:
+                self._sources.pop(file.source, None)
+            file.forget()
+        if file.source is None and file.fd is not None and file.size > file.searched:
+            self._identify(file)
+        quiet_s = now_s - file.grown_s
+        if not file.listed and (file.finished or (quiet_s > PATIENCE_S and not self._awaited(file))):
+            if not file.finished:
+                self._metrics.lost_bytes.inc(file.lag_bytes)
+                _log.warning(
+                    "file was deleted before its last line was complete",
+                    extra=fields(path=file.entry.path, lost_bytes=file.lag_bytes),
+                )
+            self._drop(file)
+        elif file.finished and not is_current and quiet_s > CLOSE_AFTER_S:
+            file.close()
+
+    @staticmethod
+    def _awaited(file: LogFile) -> bool:
+        """Whether something of ``file`` is still to be read, placed or committed."""
+        if file.source is None:
+            return False
+        return not file.placed or file.readable or file.assembly.is_open or file.committed < file.shipped
+
+    def _attempt(self, file: LogFile, call: Callable[[], None]) -> bool:
+        """Make a call on ``file``; after one that failed, it is left alone for a while."""
+        try:
+            call()
+        except FileNotFoundError:
+            file.retry_s = time.monotonic() + RETRY_AFTER_S  # the next scan of its directory says where it went
+        except OSError as error:
+            file.retry_s = time.monotonic() + RETRY_AFTER_S
+            file.close()
+            self._metrics.read_errors.inc()
+            _log.warning("file cannot be read", extra=fields(path=file.entry.path, reason=error.strerror))
+        else:
+            return True
+        return False
+
+    def _identify(self, file: LogFile) -> None:
+        if not self._attempt(file, lambda: file.identify(self._cluster)) or file.source is None:
+            return
+        if self._sources.setdefault(file.source, file) is not file:
+            _log.info("file is a copy of another, which is read", extra=fields(path=file.entry.path))
+            file.source = None
+            file.searched = file.size
+
+    def _place(self, file: LogFile, position: int) -> None:
+        def place() -> None:
+            file.open()
+            file.place(position)
+
+        file.placed = self._attempt(file, place)
+
+    def _blocks(self) -> Iterator[_Block]:
+        """Lines of one file of each container in turn, until the round is full."""
+        containers = list(self._directories.values())
+        size = 0
+        turn = self._next
+        for step in range(len(containers)):
+            turn = (self._next + step) % len(containers)
+            # Only the oldest one that has something: generations are read one after another.
+            file = next((file for file in containers[turn] if file.readable), None)
+            block = self._read(file) if file is not None else None
+            if block is not None:
+                yield block
+                size += len(block.data)
+                if size >= ROUND_BYTES_MAX:
+                    break
+        self._next = turn + 1
+
+    def _read(self, file: LogFile) -> _Block | None:
+        """The next whole lines of ``file``; None if it has none."""
+        try:
+            return _read_rest_of_line(file, self._record_bytes_max) if file.searched > file.read else _read_lines(file)
+        except OSError as error:
+            file.placed = False  # asked for again, so that reading starts anew
+            file.retry_s = time.monotonic() + RETRY_AFTER_S
+            file.close()
+            self._metrics.read_errors.inc()
+            _log.warning("file cannot be read", extra=fields(path=file.entry.path, reason=error.strerror))
+            return None
+
+    def _parse(self, blocks: list[_Block], parse: Callable[[bytes, list[Segment]], Lines]) -> Round:
+        segments = [block.segment for block in blocks]
+        data = b"".join(block.data for block in blocks)
+        self._metrics.read_bytes.inc(len(data))
+        lines = parse(data, segments)
+        files = [block.file for block in blocks]
+        return _round(assemble(lines, [file.assembly for file in files], segments, self._record_bytes_max), files)
+
+
+def _read_lines(file: LogFile) -> _Block | None:
+    data = os.pread(_descriptor(file), READ_BYTES_MAX, file.read)
+    end = data.rfind(b"\n") + 1
+    start = file.read
+    file.read += end
+    # After a full read there is more to come at once; else what follows the last newline waits for the file to grow.
+    is_whole = end > 0 and len(data) == READ_BYTES_MAX
+    file.searched = file.read if is_whole else start + len(data)
+    return _Block(file, data[:end], Segment(end, start, file.time_ns)) if end else None
+
+
+def _read_rest_of_line(file: LogFile, record_bytes_max: int) -> _Block | None:
+    """Go on looking for the end of a line that was not complete, or did not fit, when it was read first.
+
+    Of a line longer than a record may be only the beginning is kept, placed so that its end lies where it does.
+    """
+    data = os.pread(_descriptor(file), READ_BYTES_MAX, file.searched)
+    end = data.find(b"\n") + 1
+    if not end:
+        file.searched += len(data)
+        return None
+    after = file.searched + end
+    kept = min(after - 1 - file.read, record_bytes_max + _LINE_HEAD_BYTES)
+    line = os.pread(_descriptor(file), kept, file.read) + b"\n"
+    file.read = file.searched = after
+    return _Block(file, line, Segment(len(line), after - len(line), file.time_ns))
+
+
+def _descriptor(file: LogFile) -> int:
+    if file.fd is None:
+        raise ValueError(f"{file.entry.path} is not open")
+    return file.fd
+
+
+def _round(records: Records, files: list[LogFile]) -> Round:
+    parts = []
+    last = -1
+    for file, rows, end in zip(files, records.rows.tolist(), records.ends.tolist(), strict=True):
+        last += rows
+        if rows:
+            parts.append(Part(file, file.shipped, end, rows))
+            file.shipped = end
+            file.time_ns = int(records.times[last])
+    return Round(records, tuple(parts))
