@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from agent.discovery import Discovery, Listing
+
+
+class Pods:
+    """A pods tree, and a discovery whose clock is far ahead so that every directory counts as settled."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.watched: set[str] = set()
+        self.ahead_ns = 10_000_000_000
+        self.discovery = Discovery(str(root), self.watched.add, lambda: time.time_ns() + self.ahead_ns)
+
+    def write(self, path: str, content: bytes = b"x\n") -> Path:
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+        return file
+
+    def names(self) -> dict[str, list[str]]:
+        """What a scan says changed: file names by directory, relative to the tree."""
+        return {
+            os.path.relpath(listing.directory, self.root): [Path(entry.path).name for entry in listing.entries]
+            for listing in self.discovery.scan()
+        }
+
+
+@pytest.fixture
+def pods(tmp_path: Path) -> Pods:
+    return Pods(tmp_path / "pods")
+
+
+def test_a_pods_directory_that_is_not_there_has_no_containers_until_it_comes(pods: Pods) -> None:
+    assert pods.discovery.scan() == []
+    pods.write("a_b_c/web/0.log")
+    assert pods.names() == {"a_b_c/web": ["0.log"]}
+
+
+def test_files_are_listed_oldest_first_and_others_left_out(pods: Pods) -> None:
+    for name in ("1.log", "0.log", "1.log.20230405-022934", "1.log.20230405-022924.gz", "x.log", "1.log.tmp"):
+        pods.write(f"a_b_c/web/{name}")
+    assert pods.names() == {"a_b_c/web": ["0.log", "1.log.20230405-022924.gz", "1.log.20230405-022934", "1.log"]}
+
+
+def test_only_what_changed_is_listed_again(pods: Pods) -> None:
+    pods.write("a_b_c/web/0.log")
+    pods.write("a_b_c/db/0.log")
+    assert pods.names().keys() == {"a_b_c/web", "a_b_c/db"}
+    assert pods.names() == {}
+    pods.write("a_b_c/db/1.log")
+    assert pods.names() == {"a_b_c/db": ["0.log", "1.log"]}
+
+
+def test_a_directory_that_changed_just_now_is_listed_again(pods: Pods) -> None:
+    pods.ahead_ns = 0
+    pods.write("a_b_c/web/0.log")
+    assert pods.names() == {"a_b_c/web": ["0.log"]}
+    assert pods.names() == {"a_b_c/web": ["0.log"]}
+
+
+def test_a_container_that_is_gone_is_listed_empty_once(pods: Pods) -> None:
+    file = pods.write("a_b_c/web/0.log")
+    assert pods.names() == {"a_b_c/web": ["0.log"]}
+    file.unlink()
+    file.parent.rmdir()
+    assert pods.names() == {"a_b_c/web": []}
+    assert pods.names() == {}
+
+
+def test_a_directory_made_anew_under_the_same_name_is_listed(pods: Pods) -> None:
+    file = pods.write("a_b_c/web/0.log")
+    stamp = file.parent.stat().st_mtime_ns
+    pods.names()
+    file.parent.rename(pods.root / "aside")
+    new = pods.write("a_b_c/web/0.log", b"other\n").parent
+    os.utime(new, ns=(stamp, stamp))
+    assert pods.names() == {"a_b_c/web": ["0.log"]}
+
+
+def test_dockers_symlinks_are_followed_to_the_rotated_files_beside_the_target(pods: Pods, tmp_path: Path) -> None:
+    target = tmp_path / "docker" / "c1" / "c1-json.log"
+    target.parent.mkdir(parents=True)
+    for path in (target, target.with_name("c1-json.log.1"), target.with_name("c1-json.log.2")):
+        path.write_bytes(b"{}\n")
+    link = pods.root / "a_b_c" / "web" / "0.log"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(target)
+    assert pods.names() == {"a_b_c/web": ["c1-json.log.2", "c1-json.log.1", "0.log"]}
+    assert str(target.parent) in pods.watched
+    pods.names()  # once more, because its directory has only been watched since
+    assert pods.names() == {}
+    target.rename(target.with_name("c1-json.log.3"))
+    assert pods.names() == {"a_b_c/web": ["c1-json.log.3", "c1-json.log.2", "c1-json.log.1"]}
+
+
+def test_an_entry_says_what_the_file_is(pods: Pods) -> None:
+    file = pods.write("a_b_c/web/0.log", b"12345\n")
+    (listing,) = pods.discovery.scan()
+    assert isinstance(listing, Listing)
+    found = file.stat()
+    entry = listing.entries[0]
+    assert (entry.device, entry.inode, entry.size) == (found.st_dev, found.st_ino, 6)
+    assert entry.modified_ns == found.st_mtime_ns
+
+
+def test_every_directory_is_watched_before_it_is_listed(pods: Pods) -> None:
+    pods.write("a_b_c/web/0.log")
+    pods.discovery.scan()
+    assert pods.watched == {str(pods.root), str(pods.root / "a_b_c"), str(pods.root / "a_b_c" / "web")}
+
+
+def test_what_is_no_pods_directory_is_left_alone(pods: Pods) -> None:
+    pods.write("stray/web/0.log")
+    pods.write("file-among-pods")
+    pods.write("a_b_c/file-among-containers")
+    assert pods.names() == {"a_b_c/file-among-containers": []}
