@@ -29,7 +29,7 @@ class Flag(enum.IntFlag):
 FLAGS_ALL = int(sum(Flag))
 
 
-class Chunk(msgspec.Struct, frozen=True, array_like=True):
+class Chunk(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Consecutive records of one source.
 
     ``source``: 16 bytes. ``start``: the position these records continue from; ``end``: the position reached once they
