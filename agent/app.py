@@ -25,7 +25,10 @@ from service.logs import fields
 from service.web import serve
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from agent.config import Config
+    from service.options import Address
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +38,17 @@ GRACE_S: Final = 5.0
 
 async def run(config: Config) -> None:
     """Run the agent until SIGTERM or SIGINT. Raises `OSError` if it cannot listen."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
     _raise_open_files_limit()
+    await follow(config, stop, lambda address: _log.info("listening", extra=fields(address=address.url)))
+    _log.info("stopped")
+
+
+async def follow(config: Config, stop: asyncio.Event, listening: Callable[[Address], None]) -> None:
+    """Run the agent until ``stop`` is set; tell ``listening`` which address was bound. Raises `OSError`."""
     metrics = Metrics()
     origin = Origin(config.cluster, config.node_name, f"{config.node_name[:200]}-{secrets.token_hex(4)}")
     async with contextlib.AsyncExitStack() as stack:
@@ -50,8 +63,7 @@ async def run(config: Config) -> None:
         positions = Positions(collector, client)
         status = status_app(origin, config.aggregator_url, collector, shipper, positions, watch, metrics)
         address = await stack.enter_async_context(serve(status, config.listen))
-        stop = _stop_on_signals()
-        _log.info("listening", extra=fields(address=address.url))
+        listening(address)
         _log.info(
             "reading",
             extra=fields(pods_dir=config.pods_dir, node=config.node_name, aggregator=config.aggregator_url),
@@ -68,7 +80,6 @@ async def run(config: Config) -> None:
             await _finish(collector, collecting)
             for task in running:
                 task.cancel()
-    _log.info("stopped")
 
 
 async def _finish(collector: Collector, collecting: asyncio.Task[None]) -> None:
@@ -81,14 +92,6 @@ async def _finish(collector: Collector, collecting: asyncio.Task[None]) -> None:
     except TimeoutError:
         _log.warning("stopped before everything read was committed; it is read again at the next start")
         collecting.cancel()
-
-
-def _stop_on_signals() -> asyncio.Event:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    return stop
 
 
 def _raise_open_files_limit() -> None:

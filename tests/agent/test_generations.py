@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from agent.generations import Container, Generation, container_of, generation_of, shifted_of
@@ -71,4 +73,5 @@ def test_generations_sort_oldest_first() -> None:
     ]
     known = [generation for generation in oldest_first if generation is not None]
     assert len(known) == len(oldest_first)
-    assert sorted(reversed(known)) == known
+    random.Random(1).shuffle(shuffled := known.copy())
+    assert sorted(shuffled) == known

@@ -1,0 +1,379 @@
+"""A whole agent on real files, against an aggregator that misbehaves on cue."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+
+from service.web import json_response
+from wire.answers import Refusal
+from wire.batch import Batch, Flag
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.agent.stand_in import Aggregator, Fault, Node
+
+Until = Callable[[Callable[[], bool]], Awaitable[None]]
+Get = Callable[[str], Awaitable[tuple[int, bytes]]]
+
+
+def cri(number: int, text: str = "line", stream: str = "stdout", tag: str = "F") -> bytes:
+    clock = f"02:{number // 60000 % 60:02}:{number // 1000 % 60:02}.{number % 1000:03}"
+    return f"2023-04-05T{clock}Z {stream} {tag} {text} {number}".encode()
+
+
+def docker(number: int) -> bytes:
+    return json.dumps(
+        {"log": f"line {number}\n", "stream": "stderr", "time": f"2023-04-05T02:29:00.{number:09}Z"}
+    ).encode()
+
+
+def texts(first: int, last: int) -> list[bytes]:
+    return [b"line %d" % number for number in range(first, last)]
+
+
+async def test_lines_of_both_formats_arrive_once_and_in_order(node: Node, aggregator: Aggregator, until: Until) -> None:
+    node.write("a_pod_u1/web/0.log", *[cri(i) for i in range(1000)])
+    node.write("a_pod_u2/web/0.log", *[docker(i) for i in range(1000)])
+    async with node.agent():
+        await until(lambda: len(aggregator.bodies()) == 2000)
+        node.write("a_pod_u1/web/0.log", *[cri(i) for i in range(1000, 1500)])
+        await until(lambda: len(aggregator.bodies()) == 2500)
+    assert {tuple(row.body for row in rows) for rows in aggregator.rows.values()} == {
+        tuple(texts(0, 1500)),
+        tuple(texts(0, 1000)),
+    }
+    assert set(aggregator.chunks.values()) == {("a", "pod", "web", 0)}
+    assert aggregator.most_running == 1
+
+
+async def test_a_new_agent_reads_on_where_the_store_left_off(node: Node, aggregator: Aggregator, until: Until) -> None:
+    node.write("a_pod_u1/web/0.log", *[cri(i) for i in range(100)])
+    async with node.agent():
+        await until(lambda: len(aggregator.bodies()) == 100)
+    asked = len(aggregator.positions_asked)
+    node.write("a_pod_u1/web/0.log", *[cri(i) for i in range(100, 120)])
+    seen: list[int] = []
+
+    async def remember(_: web.Request, batch: Batch) -> None:
+        seen.append(len(batch.flags))
+
+    aggregator.always = remember
+    async with node.agent():
+        await until(lambda: len(aggregator.bodies()) == 120)
+    assert len(aggregator.positions_asked) > asked
+    assert sum(seen) == 20
+
+
+@pytest.mark.parametrize("inotify", [True, False])
+async def test_rotation_and_restart_lose_nothing(
+    node: Node, aggregator: Aggregator, until: Until, *, inotify: bool
+) -> None:
+    live = node.write("a_pod_u1/web/0.log", *[cri(i) for i in range(100)])
+    async with node.agent(inotify=inotify):
+        await until(lambda: len(aggregator.bodies()) == 100)
+        rotated = live.rename(live.with_name("0.log.20230405-022934"))
+        # The runtime still writes to the renamed file until it has opened the new one.
+        node.write(f"a_pod_u1/web/{rotated.name}", *[cri(i) for i in range(100, 150)])
+        await until(lambda: len(aggregator.bodies()) == 150)
+        node.write("a_pod_u1/web/0.log", *[cri(i) for i in range(150, 200)])
+        node.write(f"a_pod_u1/web/{rotated.name}", cri(9999))
+        node.write("a_pod_u1/web/1.log", *[cri(i) for i in range(200, 250)])
+        await until(lambda: len(aggregator.bodies()) == 251)
+    assert sorted(aggregator.bodies()) == sorted([*texts(0, 250), b"line 9999"])
+    assert {restart for *_, restart in aggregator.chunks.values()} == {0, 1}
+
+
+async def test_a_file_that_is_deleted_is_read_to_its_end_and_let_go(
+    node: Node, aggregator: Aggregator, until: Until, get: Get
+) -> None:
+    held = asyncio.Event()
+
+    async def hold(_: web.Request, __: Batch) -> None:
+        await held.wait()
+
+    aggregator.faults.append(hold)
+    file = node.write("a_pod_u1/web/0.log", *[cri(i) for i in range(30_000)])
+    async with node.agent(batch_bytes=64 << 10) as url:
+        await until(lambda: aggregator.requests == 1)
+        file.unlink()
+        file.parent.rmdir()
+        file.parent.parent.rmdir()
+        await until(lambda: not file.parent.exists())
+        held.set()
+        await until(lambda: len(aggregator.bodies()) == 30_000)
+        files = [None]
+        while files:
+            files = json.loads((await get(f"{url}/status"))[1])["files"]
+    assert aggregator.bodies() == texts(0, 30_000)
+
+
+def status(code: int, **headers: str) -> Fault:
+    async def fault(_: web.Request, __: Batch) -> web.StreamResponse:
+        return json_response(Refusal("on cue"), code, headers)
+
+    return fault
+
+
+async def cut(request: web.Request, _: Batch) -> web.StreamResponse:
+    """The connection breaks, nothing is committed."""
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
+def commit_then(fault: Fault, aggregator: Aggregator) -> Fault:
+    async def committed(request: web.Request, batch: Batch) -> web.StreamResponse | None:
+        assert aggregator.commit(batch)
+        return await fault(request, batch)
+
+    return committed
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        status(503, **{"Retry-After": "0"}),
+        status(429, **{"Retry-After": "0.1"}),
+        status(500),
+        status(502),
+        cut,
+    ],
+    ids=["503", "429", "500", "502", "cut"],
+)
+@pytest.mark.parametrize("committed", [False, True], ids=["before", "after commit"])
+async def test_trouble_before_or_after_the_commit_loses_and_repeats_nothing(
+    node: Node, aggregator: Aggregator, until: Until, fault: Fault, *, committed: bool
+) -> None:
+    aggregator.faults += [commit_then(fault, aggregator) if committed else fault] * 2
+    node.write("a_pod_u1/web/0.log", *[cri(i) for i in range(500)])
+    async with node.agent():
+        await until(lambda: aggregator.requests >= 3)
+        await until(lambda: len(aggregator.bodies()) >= 500)
+    assert aggregator.bodies() == texts(0, 500)
+
+
+async def test_a_store_that_lost_rows_gets_them_again_from_finished_files_too(
+    node: Node, aggregator: Aggregator, until: Until
+) -> None:
+    live = node.write("a_pod_u1/web/0.log", *[cri(i) for i in range(300)])
+    live.rename(live.with_name("0.log.20230405-022934"))
+    node.write("a_pod_u1/web/0.log", *[cri(i) for i in range(300, 400)])
+    node.write("a_pod_u2/web/0.log", *[docker(i) for i in range(100)])
+    async with node.agent():
+        await until(lambda: len(aggregator.bodies()) == 500)
+        aggregator.forget(keep=7)
+        assert len(aggregator.bodies()) == 21
+        node.write("a_pod_u1/web/0.log", cri(400))
+        await until(lambda: len(aggregator.bodies()) == 501)
+        aggregator.forget()
+        node.write("a_pod_u2/web/0.log", docker(100))
+        await until(lambda: len(aggregator.bodies()) == 502)
+    assert {tuple(row.body for row in rows) for rows in aggregator.rows.values()} == {
+        tuple(texts(0, 300)),
+        tuple(texts(300, 401)),
+        tuple(texts(0, 101)),
+    }
+
+
+async def test_a_quiet_agent_learns_of_another_store(
+    node: Node, aggregator: Aggregator, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.positions.ASK_EVERY_S", 0.1)
+    node.write("a_pod_u1/web/0.log", *[cri(i) for i in range(30)])
+    async with node.agent():
+        await until(lambda: len(aggregator.bodies()) == 30)
+        aggregator.forget()
+        await until(lambda: len(aggregator.bodies()) == 30)
+    assert aggregator.bodies() == texts(0, 30)
+
+
+async def test_an_answer_below_what_was_sent_makes_the_agent_send_the_rest_again(
+    node: Node, aggregator: Aggregator, until: Until
+) -> None:
+    async def half(_: web.Request, batch: Batch) -> web.StreamResponse:
+        assert aggregator.commit(batch)
+        (rows,) = aggregator.rows.values()
+        del rows[len(rows) // 2 :]
+        return aggregator.answer([chunk.source for chunk in batch.chunks])
+
+    aggregator.faults.append(half)
+    node.write("a_pod_u1/web/0.log", *[cri(i) for i in range(200)])
+    async with node.agent():
+        await until(lambda: len(aggregator.bodies()) == 200)
+    assert aggregator.bodies() == texts(0, 200)
+
+
+def refuse(code: int, rule: str, poison: bytes) -> Fault:
+    async def fault(_: web.Request, batch: Batch) -> web.StreamResponse | None:
+        if poison not in bytes(batch.body):
+            return None
+        return json_response(Refusal("on cue", rule), code)
+
+    return fault
+
+
+@pytest.mark.parametrize(("code", "rule"), [(400, "times"), (413, "size")])
+async def test_a_record_refused_for_good_becomes_a_gap_and_the_others_arrive(
+    node: Node, aggregator: Aggregator, until: Until, code: int, rule: str
+) -> None:
+    aggregator.always = refuse(code, rule, b"poison")
+    lines = [cri(i) for i in range(100)]
+    lines[37] = cri(37, "poison")
+    node.write("a_pod_u1/web/0.log", *lines)
+    async with node.agent():
+        await until(lambda: len(aggregator.bodies()) == 100)
+    (rows,) = aggregator.rows.values()
+    assert rows[37].flags == Flag.GAP
+    assert json.loads(rows[37].body) == {"bytes": len(b"poison 37"), "reason": f"refused: {rule}"}
+    assert [row.body for row in rows if not row.flags & Flag.GAP] == texts(0, 37) + texts(38, 100)
+
+
+@pytest.mark.parametrize("code", [401, 403, 404, 415])
+async def test_trouble_that_someone_has_to_mend_is_told_and_waited_out(
+    node: Node, aggregator: Aggregator, until: Until, get: Get, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.client._CREDENTIALS_RETRY_S", 0.1)
+    monkeypatch.setattr("agent.client._VERSION_RETRY_S", 0.1)
+    aggregator.always = status(code)
+    node.write("a_pod_u1/web/0.log", *[cri(i) for i in range(10)])
+    async with node.agent() as url:
+        await until(lambda: aggregator.requests >= 2)
+        ready, body = await get(f"{url}/readyz")
+        assert (ready, str(code).encode() in body) == (503, True)
+        aggregator.always = None
+        await until(lambda: len(aggregator.bodies()) == 10)
+        assert (await get(f"{url}/readyz"))[0] == 200
+
+
+async def test_partial_lines_are_joined_by_stream(node: Node, aggregator: Aggregator, until: Until) -> None:
+    node.write(
+        "a_pod_u1/web/0.log",
+        b"2023-04-05T02:29:34.1Z stdout P 1",
+        b"2023-04-05T02:29:34.2Z stderr F 2",
+        b"2023-04-05T02:29:34.3Z stdout P 3",
+        b"2023-04-05T02:29:34.4Z stdout F 4",
+    )
+    async with node.agent():
+        await until(lambda: len(aggregator.bodies()) == 2)
+    assert sorted(aggregator.bodies()) == [b"134", b"2"]
+
+
+async def test_a_partial_line_whose_end_never_comes_is_delivered_flagged(
+    node: Node, aggregator: Aggregator, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.tail.PATIENCE_S", 0.2)
+    node.write("a_pod_u1/web/0.log", cri(1), b"2023-04-05T02:29:34.1Z stdout P begun")
+    async with node.agent():
+        await until(lambda: len(aggregator.bodies()) == 2)
+    (rows,) = aggregator.rows.values()
+    assert (rows[1].body, bool(rows[1].flags & Flag.UNFINISHED)) == (b"begun", True)
+
+
+async def test_a_line_written_in_pieces_is_read_when_it_is_complete(
+    node: Node, aggregator: Aggregator, until: Until
+) -> None:
+    file = node.write("a_pod_u1/web/0.log", cri(0))
+    async with node.agent():
+        await until(lambda: len(aggregator.bodies()) == 1)
+        whole = cri(1, "x" * 600_000)
+        for start in range(0, len(whole), 100_000):
+            with file.open("ab") as stream:
+                stream.write(whole[start : start + 100_000])
+            await asyncio.sleep(0)
+        node.write("a_pod_u1/web/0.log", b"")
+        node.write("a_pod_u1/web/0.log", cri(2))
+        await until(lambda: len(aggregator.bodies()) == 3)
+    assert aggregator.bodies() == [b"line 0", b"x" * 600_000 + b" 1", b"line 2"]
+
+
+async def test_a_line_over_the_limit_is_cut_and_reading_goes_on(
+    node: Node, aggregator: Aggregator, until: Until
+) -> None:
+    node.write("a_pod_u1/web/0.log", cri(0), cri(1, "x" * 700_000), cri(2))
+    async with node.agent(record_bytes=1 << 16):
+        await until(lambda: len(aggregator.bodies()) == 3)
+    (rows,) = aggregator.rows.values()
+    assert (rows[1].body, bool(rows[1].flags & Flag.TRUNCATED)) == (b"x" * (1 << 16), True)
+    assert rows[2].body == b"line 2"
+
+
+async def test_status_says_where_every_file_stands(node: Node, aggregator: Aggregator, until: Until, get: Get) -> None:
+    file = node.write("a_pod_u1/web/0.log", *[cri(i) for i in range(10)])
+    async with node.agent() as url:
+        await until(lambda: len(aggregator.bodies()) == 10)
+        found: dict[str, object] = {}
+        while not found.get("committed"):
+            code, body = await get(f"{url}/status")
+            assert code == 200
+            (found,) = json.loads(body)["files"]
+        size = file.stat().st_size
+        (source,) = aggregator.rows
+        expected = {
+            "path": str(file),
+            "namespace": "a",
+            "pod": "pod",
+            "container": "web",
+            "restart": 0,
+            "source": source.hex(),
+            "size": size,
+            "read": size,
+            "committed": size,
+            "lag_bytes": 0,
+            "lag_seconds": 0.0,
+            "open": True,
+            "deleted": False,
+        }
+        assert found == expected
+        metrics = (await get(f"{url}/metrics"))[1].decode()
+    assert "logboom_agent_committed_records_total 10.0" in metrics
+    assert 'logboom_agent_batches_total{outcome="committed"}' in metrics
+
+
+async def test_a_stopping_agent_sends_what_it_has_read(node: Node, aggregator: Aggregator, get: Get) -> None:
+    file = node.write("a_pod_u1/web/0.log", *[cri(i) for i in range(10)])
+    async with node.agent(flush_after_s=60.0) as url:
+        read = 0
+        while read < file.stat().st_size:
+            files = json.loads((await get(f"{url}/status"))[1])["files"]
+            read = files[0]["read"] if files else 0
+        assert aggregator.bodies() == []
+    assert aggregator.bodies() == texts(0, 10)
+
+
+async def test_two_files_with_the_same_content_are_one(node: Node, aggregator: Aggregator, until: Until) -> None:
+    lines = [cri(i) for i in range(10)]
+    node.write("a_pod_u1/web/0.log", *lines)
+    node.write("a_pod_u1/web/0.log.20230405-022934", *lines)
+    async with node.agent():
+        await until(lambda: len(aggregator.bodies()) == 10)
+        node.write("a_pod_u2/web/0.log", cri(0))
+        await until(lambda: len(aggregator.bodies()) == 11)
+    assert sorted(aggregator.bodies()) == sorted([*texts(0, 10), *texts(0, 1)])
+
+
+async def test_a_pods_directory_that_comes_later_is_found(
+    node: Node, aggregator: Aggregator, until: Until, tmp_path: Path
+) -> None:
+    async with node.agent(pods_dir=tmp_path / "later"):
+        (tmp_path / "pods").rename(tmp_path / "later")
+        node.root = tmp_path / "later"
+        node.write("a_pod_u1/web/0.log", cri(0))
+        await until(lambda: len(aggregator.bodies()) == 1)
+
+
+async def test_a_file_that_shrinks_is_read_anew_as_another_source(
+    node: Node, aggregator: Aggregator, until: Until
+) -> None:
+    file = node.write("a_pod_u1/web/0.log", *[cri(i) for i in range(10)])
+    async with node.agent():
+        await until(lambda: len(aggregator.bodies()) == 10)
+        file.write_bytes(cri(50) + b"\n")
+        await until(lambda: len(aggregator.bodies()) == 11)
+    assert len(aggregator.rows) == 2
