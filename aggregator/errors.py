@@ -19,6 +19,10 @@ class StoreFullError(StoreError):
     """The disk is full, or so nearly that the engine does not write any more."""
 
 
+class StoreBusyError(StoreError):
+    """The engine takes no inserts for now: its merges or its memory have to catch up."""
+
+
 class QueryError(StoreError):
     """A query ended at one of its limits, or could not be run as asked."""
 
@@ -33,6 +37,10 @@ class QueryMemoryError(QueryError):
 
 class QueryRowsError(QueryError):
     """A query read or gave more rows or bytes than it may."""
+
+
+class QueryAnswerError(QueryError):
+    """An answer that must be held before it can be sent is larger than it may be."""
 
 
 class QueryCancelledError(QueryError):

@@ -103,7 +103,8 @@ async def serve(app: web.Application, address: Address) -> AsyncIterator[Address
 
     A handler is cancelled when its client goes away.
     """
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=5.0)
+    # Bodies arrive as they were sent: whoever reads one decompresses it, within its own limits.
+    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=5.0, auto_decompress=False)
     await runner.setup()
     try:
         site = web.TCPSite(runner, address.host, address.port, reuse_address=True)

@@ -3,6 +3,8 @@
 admission   how many bytes may be held at once
 decoding    compressed bytes to a checked batch, bounded
 trim        which rows are new, and which requests would leave a hole
-rows        a group's new rows as Arrow columns, split into inserts
+pods        the streams of a container's log
+rows        a group's new rows as Arrow columns, and the order of their inserts
+plan        what committing a group comes to
 committer   the only writer: groups requests, commits, answers
 """

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from types import TracebackType
 
 
 class MemoryFullError(Exception):
@@ -20,19 +19,43 @@ class MemoryFullError(Exception):
 
 
 class Admission:
-    """Counts the bytes held. One request is always let in, so that none is too large to ever enter."""
+    """Counts the bytes that requests hold. Never waits: who does not fit is told so at once."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
         self.held_bytes = 0
 
-    @contextlib.contextmanager
-    def hold(self, size_bytes: int) -> Iterator[None]:
-        """Hold ``size_bytes`` for the length of the context. Raises `MemoryFullError` at once, never waits."""
-        if self.held_bytes and self.held_bytes + size_bytes > self.limit_bytes:
-            raise MemoryFullError(size_bytes, self.held_bytes, self.limit_bytes)
-        self.held_bytes += size_bytes
-        try:
-            yield
-        finally:
-            self.held_bytes -= size_bytes
+    def hold(self, size_bytes: int) -> Held:
+        """Hold ``size_bytes`` until the result is released. Raises `MemoryFullError`."""
+        held = Held(self)
+        held.more(size_bytes)
+        return held
+
+
+class Held:
+    """What one request holds: a context manager that gives it back; `release` is idempotent."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._bytes = 0
+
+    def more(self, size_bytes: int) -> None:
+        """Hold ``size_bytes`` on top. Raises `MemoryFullError` and holds what it held before."""
+        admission = self._admission
+        if admission.held_bytes + size_bytes > admission.limit_bytes:
+            raise MemoryFullError(size_bytes, admission.held_bytes, admission.limit_bytes)
+        admission.held_bytes += size_bytes
+        self._bytes += size_bytes
+
+    def release(self) -> None:
+        """Give everything back."""
+        self._admission.held_bytes -= self._bytes
+        self._bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()

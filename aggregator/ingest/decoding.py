@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import zstandard
 
-from wire.batch import Batch
 from wire.codec import BATCH_BYTES_MAX, decode
 from wire.errors import BatchError, BatchTooLargeError
+
+if TYPE_CHECKING:
+    from wire.batch import Batch
 
 # A frame may ask its reader for a window as large as it likes; more than this no batch needs.
 _WINDOW_BYTES_MAX: Final = 1 << 26

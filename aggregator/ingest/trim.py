@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,7 +12,7 @@ import numpy as np
 from wire.batch import Batch, Chunk, Flag
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -46,7 +48,7 @@ def trim(batches: Sequence[Batch], committed: Mapping[bytes, int]) -> Trimmed:
     refused: set[int] = set()
     trimmed = 0
     for request, batch in enumerate(batches):
-        verdict = _trim_one(request, batch, {**committed, **reached} if len(batches) > 1 else committed)
+        verdict = _trim_one(request, batch, ChainMap(reached, committed))  # type: ignore[arg-type]  # only read
         if verdict is None:
             refused.add(request)
             continue
@@ -64,7 +66,7 @@ def _trim_one(request: int, batch: Batch, committed: Mapping[bytes, int]) -> Tri
     first = 0
     for chunk in batch.chunks:
         last = first + chunk.rows
-        position = reached.get(chunk.source, committed[chunk.source])
+        position = reached[chunk.source] if chunk.source in reached else committed[chunk.source]
         if chunk.start > position and not (chunk.rows and batch.flags[first] & Flag.GAP):
             return None
         new = first

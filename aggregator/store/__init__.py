@@ -6,6 +6,7 @@ failures    the engine's error texts into our exceptions
 schema      the tables, what is in them and why; the store's identity
 streams     labels to stream ids; which streams are already written
 positions   committed positions, cached and looked up
-rows        a group's batches into the Arrow columns of one insert
+columns     numpy arrays and strings as Arrow columns
 retention   dropping the days that are over
+disk        what the store takes, and what is left
 """

@@ -69,10 +69,11 @@ _CONFIG: Final = """<clickhouse>
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What one statement may use: seconds, bytes of memory, and threads."""
+    """What one statement may use: seconds, bytes of memory, bytes read (uncompressed; 0: any number), threads."""
 
     time_s: float = 30.0
     memory_bytes: int = 1 << 30
+    read_bytes: int = 0
     threads: int = 2
 
 
@@ -111,14 +112,18 @@ class Engine:
 
     @classmethod
     def _open(cls, path: Path, connections: int) -> Self:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = _lock(path / "logboom.lock")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            lock = _lock(path / "logboom.lock")
+        except OSError as error:
+            raise StoreError(f"the store in {path} cannot be opened: {error.strerror}") from error
         try:
             config = path / "engine.xml"
-            config.write_text(_CONFIG)
+            if not config.exists() or config.read_text() != _CONFIG:  # a full disk must not keep a store shut
+                config.write_text(_CONFIG)
             address = f"{path / 'engine'}?config-file={config}"
             return cls(lambda: chdb.connect(address), lock, path, connections)
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:
             _unlock(lock)
             raise failure(error) from error
 
@@ -191,7 +196,7 @@ class Engine:
         columns = ", ".join(rows.schema.names)
         inserter = self._writer.send_insert(f"INSERT INTO {table} ({columns}) {_INSERT_SETTINGS}", "ArrowStream")
         try:
-            inserter.append(sink.getvalue().to_pybytes())
+            inserter.append(memoryview(sink.getvalue()))
             inserter.finish()
         finally:
             inserter.close()
@@ -245,9 +250,9 @@ class _Stream:
             await self._engine.kill(self._mark)
         if self._call is not None:
             # What the interrupted call raised has nobody left to hear it.
-            (result,) = await asyncio.gather(self._call, return_exceptions=True)
-            if self._result is None and not isinstance(result, BaseException):
-                self._result = result
+            heard: Any = (await asyncio.gather(self._call, return_exceptions=True))[0]
+            if self._result is None and not isinstance(heard, BaseException):
+                self._result = heard
         if self._result is not None:
             await self._engine.read(self._result.cancel)
 
@@ -271,9 +276,14 @@ def _limited(sql: str, mark: str, limits: Limits) -> str:
         "log_comment": f"'{mark}'",
         "max_execution_time": limits.time_s,
         "max_memory_usage": limits.memory_bytes,
+        # Sorting more than this goes through the disk, so that an answer of many large lines is slow, not refused.
+        "max_bytes_before_external_sort": limits.memory_bytes // 4,
+        "max_bytes_to_read": limits.read_bytes,
         "max_threads": limits.threads,
         "max_block_size": _STREAM_BLOCK_ROWS,
         "timeout_overflow_mode": "'throw'",
+        "output_format_arrow_compression_method": "'none'",  # the result stays in this process
+        "output_format_json_escape_forward_slashes": 0,  # toJSONString: paths stay readable
     }
     return f"{sql}\nSETTINGS " + ", ".join(f"{name}={value}" for name, value in settings.items())
 

@@ -15,6 +15,7 @@ from aggregator.errors import (
     QueryRegexError,
     QueryRowsError,
     QueryTimeoutError,
+    StoreBusyError,
     StoreError,
     StoreFullError,
     StoreLockedError,
@@ -25,6 +26,7 @@ _TYPES: Final[dict[int, type[StoreError]]] = {
     159: QueryTimeoutError,  # TIMEOUT_EXCEEDED
     241: QueryMemoryError,  # MEMORY_LIMIT_EXCEEDED
     243: StoreFullError,  # NOT_ENOUGH_SPACE
+    252: StoreBusyError,  # TOO_MANY_PARTS
     307: QueryRowsError,  # TOO_MANY_BYTES
     394: QueryCancelledError,  # QUERY_WAS_CANCELLED
     396: QueryRowsError,  # TOO_MANY_ROWS_OR_BYTES

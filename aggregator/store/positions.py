@@ -11,7 +11,7 @@ from aggregator.store.engine import Limits
 from aggregator.store.schema import LOGS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from aggregator.store.engine import Engine
 
@@ -29,32 +29,33 @@ class _Row(msgspec.Struct):
 
 
 class Positions:
-    """Answers from memory what was asked or committed lately, and from the store's projection what was not.
+    """Answers from memory what was committed lately, and from the store's projection what was not.
 
-    Only the committer changes it, after a commit; the store stays the truth, so forgetting is always right.
+    Only the committer fills and forgets; the store stays the truth, so forgetting is always right.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._cached: OrderedDict[bytes, int] = OrderedDict()
-        self._forgotten = 0
+
+    def __len__(self) -> int:
+        return len(self._cached)
 
     async def of(self, sources: Iterable[bytes]) -> dict[bytes, int]:
-        """The committed position of each source, 0 for one the store does not know."""
+        """The committed position of each source, 0 for one the store does not know.
+
+        While a commit is under way the answer may be the one before it, never one after it. Nothing is remembered:
+        an answer that a commit has overtaken must not stay.
+        """
         asked = list(dict.fromkeys(sources))
-        unknown = [source for source in asked if source not in self._cached]
+        known = {source: self._cached[source] for source in asked if source in self._cached}
+        unknown = [source for source in asked if source not in known]
         found: dict[bytes, int] = {}
-        forgotten = self._forgotten
         for first in range(0, len(unknown), _LOOKUP_MAX):
             found |= await self._look_up(unknown[first : first + _LOOKUP_MAX])
-        # What was committed while the store was asked is newer than its answer.
-        answer = {source: max(self._cached.get(source, 0), found.get(source, 0)) for source in asked}
-        if forgotten == self._forgotten:
-            # Else an insert ended in doubt meanwhile: what the store said before may be too low to be kept.
-            self.committed(answer)
-        return answer
+        return {source: known[source] if source in known else found.get(source, 0) for source in asked}
 
-    def committed(self, positions: dict[bytes, int]) -> None:
+    def committed(self, positions: Mapping[bytes, int]) -> None:
         """Remember what a commit reached."""
         for source, position in positions.items():
             self._cached[source] = position
@@ -64,7 +65,6 @@ class Positions:
 
     def forget(self, sources: Iterable[bytes]) -> None:
         """Ask the store again next time: after an insert whose end is unknown."""
-        self._forgotten += 1
         for source in sources:
             self._cached.pop(source, None)
 

@@ -8,12 +8,14 @@ The projection ``positions`` keeps, part by part, what is asked per source: the 
 atomic with the rows because it is written and dropped with their part; and because it is grouped by source *and*
 stream, the engine also answers per-container ledgers and volumes from it.
 
-``streams``: labels by stream id, a row for each day the stream has records on; partitioned by day like ``logs``, so
-that what a day's queries look through, and what retention drops, is that day's streams.
+``streams``: labels by stream id, one row for each day the stream has records on; partitioned by day like ``logs``, so
+that what a day's queries look through, and what retention drops, is that day's streams. Days are Date32 in both: a
+Date ends in 2149, and a wrong clock's rows would wrap around into some other day.
 """
 
 from __future__ import annotations
 
+import os
 import uuid
 from typing import TYPE_CHECKING, Final
 
@@ -80,11 +82,11 @@ _STATEMENTS: Final = (
         GROUP BY source, namespace, stream_id
     )
 ) ENGINE = MergeTree
-PARTITION BY toDate(ts)
+PARTITION BY toDate32(ts)
 ORDER BY (namespace, stream_id, ts, position)
 SETTINGS {_DURABLE}""",
     f"""CREATE TABLE IF NOT EXISTS {STREAMS} (
-    day Date,
+    day Date32,
     stream_id UInt64,
     labels Map(LowCardinality(String), String)
 ) ENGINE = ReplacingMergeTree
@@ -105,6 +107,9 @@ def identity(directory: Path) -> str:
     path = directory / "store-id"
     if not path.exists():
         written = path.with_suffix(".new")
-        written.write_text(uuid.uuid4().hex + "\n", "ascii")
+        with written.open("w", encoding="ascii") as file:
+            file.write(uuid.uuid4().hex + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         written.replace(path)
     return path.read_text("ascii").strip()

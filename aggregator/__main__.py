@@ -1,0 +1,34 @@
+"""`logboom-aggregator`, also `python -m aggregator`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from aggregator.app import run
+from aggregator.config import command
+from aggregator.errors import StoreError
+from service.logs import configure
+from service.token import TokenFileError
+
+if TYPE_CHECKING:
+    from aggregator.config import Config
+
+
+def _main(config: Config) -> None:
+    configure(config.log_level, config.log_format)
+    try:
+        asyncio.run(run(config))
+    except (StoreError, TokenFileError, OSError) as error:
+        # Something outside is not as it has to be; one line says what, a traceback would hide it.
+        click.echo(f"logboom-aggregator: {error}", err=True)
+        sys.exit(1)
+
+
+main = command(_main)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""Puts the aggregator together and owns every task and resource of it, from start to stop.
+
+Resources are opened in the order store, committer, server and closed in the reverse: the server stops taking requests
+and answers those it has, the committer finishes its group, the store is given back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+import uuid
+from typing import TYPE_CHECKING, Final
+
+import prometheus_client
+from prometheus_client import CollectorRegistry
+
+from aggregator.api.batches import Batches
+from aggregator.api.routes import application
+from aggregator.errors import StoreError
+from aggregator.ingest.admission import Admission
+from aggregator.ingest.committer import Committer
+from aggregator.metrics import Metrics
+from aggregator.store import disk, schema
+from aggregator.store.engine import Engine, Limits, directory_of
+from aggregator.store.positions import Positions
+from aggregator.store.retention import Retention
+from aggregator.store.streams import Streams
+from service.logs import fields
+from service.token import Tokens
+from service.web import serve
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine
+
+    from aggregator.config import Config
+
+_log = logging.getLogger(__name__)
+
+# Connections beside those of queries: one for committed positions, one for probes and housekeeping.
+_OWN_CONNECTIONS: Final = 2
+_SAMPLE_EVERY_S: Final = 30.0
+# A probe waits about as long (the default of Kubernetes is one second).
+_READY_TIME_S: Final = 1.0
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+async def run(config: Config) -> None:
+    """Run until SIGTERM or SIGINT. Raises `StoreError`, `TokenFileError`, OSError for what keeps it from starting."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with contextlib.AsyncExitStack() as stack:
+        tokens = Tokens(config.token_file) if config.token_file else None
+        registry = _registry()
+        metrics = Metrics(registry)
+        engine = await stack.enter_async_context(Engine.open(config.store, config.query_concurrent + _OWN_CONNECTIONS))
+        await schema.create(engine)
+        store = f"{schema.identity(directory_of(config.store))}/{uuid.uuid4().hex}"
+        positions = Positions(engine)
+        streams = Streams(engine)
+        committer = Committer(engine, positions, streams, retention_s=config.retention_s, metrics=metrics)
+        retention = Retention(engine, streams, config.retention_s, time.time, metrics.days_dropped)
+        batches = Batches(committer, Admission(config.ingest_memory_bytes), metrics)
+        stack.push_async_callback(batches.close)
+        for task in (retention.run(), _sample(engine, metrics), committer.run()):
+            await stack.enter_async_context(_running(task, stop))
+        app = application(
+            batches=batches,
+            positions=positions,
+            store=store,
+            tokens=tokens,
+            not_ready=lambda: _not_ready(engine, committer),
+            metrics=metrics,
+            registry=registry,
+        )
+        address = await stack.enter_async_context(serve(app, config.listen))
+        if tokens is None and address.host not in _LOOPBACK:
+            _log.warning("no --token-file: everyone who reaches the address may read and write every log")
+        _log.info("listening", extra=fields(address=address.url, store=config.store))
+        await stop.wait()
+        _log.info("stopping")
+    _log.info("stopped")
+
+
+@contextlib.asynccontextmanager
+async def _running(work: Coroutine[None, None, None], stop: asyncio.Event) -> AsyncIterator[None]:
+    """Run ``work`` beside the rest. Should it end by itself, everything stops, with its exception if it has one."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(lambda _: stop.set())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _not_ready(engine: Engine, committer: Committer) -> str | None:
+    """Why the aggregator is of no use right now, if so."""
+    try:
+        async with asyncio.timeout(_READY_TIME_S):
+            await engine.rows("SELECT 1 AS one", dict[str, int], limits=Limits(time_s=_READY_TIME_S))
+    except TimeoutError:
+        return f"the store does not answer within {_READY_TIME_S:g} s"
+    except StoreError as error:
+        return f"the store does not answer: {error}"
+    return committer.failing()
+
+
+async def _sample(engine: Engine, metrics: Metrics) -> None:
+    """Look at the store's size from time to time; asking at every scrape would let scrapers set the pace."""
+    while True:
+        try:
+            for table in await disk.tables(engine):
+                metrics.store_bytes.labels(table.name).set(table.bytes)
+                metrics.store_parts.labels(table.name).set(table.parts)
+                metrics.store_rows.labels(table.name).set(table.rows)
+            metrics.store_free_bytes.set(await disk.free_bytes(engine))
+        except (StoreError, OSError) as error:
+            _log.warning("the store's size could not be read", extra=fields(reason=error))
+        await asyncio.sleep(_SAMPLE_EVERY_S)
+
+
+def _registry() -> CollectorRegistry:
+    """A registry with the process's own figures in it."""
+    registry = CollectorRegistry()
+    prometheus_client.ProcessCollector(registry=registry)
+    prometheus_client.PlatformCollector(registry=registry)
+    prometheus_client.GCCollector(registry=registry)
+    return registry

@@ -1,0 +1,152 @@
+"""The aggregator's command line: flags, environment variables and a TOML file into one value."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import msgspec
+
+from service.logs import log_options
+from service.options import ADDRESS, DURATION, SIZE, Address, config_file_option
+from wire.codec import BATCH_BYTES_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_DAY_S: Final = 86_400.0
+# One batch, compressed and decoded, has to fit, and a second one beside it.
+_INGEST_MEMORY_MIN: Final = 4 * BATCH_BYTES_MAX
+_QUERY_MEMORY_MIN: Final = 64 << 20
+_CONCURRENT_MAX: Final = 64
+
+
+class Config(msgspec.Struct, frozen=True):
+    """What the aggregator was told. Durations in seconds, sizes in bytes."""
+
+    listen: Address
+    store: str
+    token_file: Path | None
+    retention_s: float
+    ingest_memory_bytes: int
+    query_time_s: float
+    query_memory_bytes: int
+    query_concurrent: int
+    log_level: str
+    log_format: str
+
+
+def command(run: Callable[[Config], None]) -> click.Command:
+    """The command that gives its `Config` to ``run``."""
+
+    def main(**values: Any) -> None:
+        config = Config(
+            listen=values["listen"],
+            store=values["store"],
+            token_file=values["token_file"],
+            retention_s=values["retention"],
+            ingest_memory_bytes=values["ingest_memory"],
+            query_time_s=values["query_time"],
+            query_memory_bytes=values["query_memory"],
+            query_concurrent=values["query_concurrent"],
+            log_level=values["log_level"],
+            log_format=values["log_format"],
+        )
+        run(config)
+
+    for option in reversed(_OPTIONS):
+        main = option(main)
+    named = click.version_option(version("logboom"), prog_name="logboom-aggregator")(
+        config_file_option()(log_options(main))
+    )
+    return click.command("logboom-aggregator", help=_HELP, context_settings={"max_content_width": 110})(named)
+
+
+_HELP: Final = """Take the batches of logboom's agents, keep them in one store, answer queries over HTTP.
+
+Without any option it listens on http://127.0.0.1:8080 and keeps seven days in ./data."""
+
+
+def _option(name: str, variable: str, kind: Any, default: Any, text: str, *, callback: Any = None) -> Any:
+    return click.option(
+        name,
+        type=kind,
+        default=default,
+        envvar=variable,
+        show_envvar=True,
+        show_default=True,
+        callback=callback,
+        help=text,
+    )
+
+
+def _at_least(least: float, text: str) -> Callable[[click.Context, click.Parameter, float], float]:
+    def check(_: click.Context, __: click.Parameter, value: float) -> float:
+        if value < least:
+            raise click.BadParameter(f"has to be at least {text}")
+        return value
+
+    return check
+
+
+_OPTIONS: Final = (
+    _option("--listen", "LOGBOOM_LISTEN", ADDRESS, "127.0.0.1:8080", "Where to listen; port 0 takes a free one."),
+    click.option(
+        "--store",
+        default=lambda: f"chdb://{Path.cwd() / 'data'}",
+        envvar="LOGBOOM_STORE",
+        show_envvar=True,
+        show_default="chdb://<working directory>/data",
+        metavar="URL",
+        help="The store: a directory of the embedded engine, chdb:///absolute/path. Made if there is none.",
+    ),
+    click.option(
+        "--token-file",
+        type=click.Path(path_type=Path),
+        envvar="LOGBOOM_TOKEN_FILE",
+        show_envvar=True,
+        help="File with the accepted bearer tokens, one a line; read again when it changes. "
+        "Without it everyone who reaches the address may read and write.",
+    ),
+    _option(
+        "--retention",
+        "LOGBOOM_RETENTION",
+        DURATION,
+        "7d",
+        "How long records are kept, by their own time; whole days (UTC) are dropped.",
+        callback=_at_least(_DAY_S, "1d"),
+    ),
+    _option(
+        "--ingest-memory",
+        "LOGBOOM_INGEST_MEMORY",
+        SIZE,
+        "256MiB",
+        "Bytes of batches held until they are committed; beyond it agents are told to wait.",
+        callback=_at_least(_INGEST_MEMORY_MIN, f"{_INGEST_MEMORY_MIN >> 20}MiB"),
+    ),
+    _option(
+        "--query-time",
+        "LOGBOOM_QUERY_TIME",
+        DURATION,
+        "60s",
+        "How long one query may run.",
+        callback=_at_least(0.001, "1ms"),
+    ),
+    _option(
+        "--query-memory",
+        "LOGBOOM_QUERY_MEMORY",
+        SIZE,
+        "1GiB",
+        "Memory one query may use.",
+        callback=_at_least(_QUERY_MEMORY_MIN, f"{_QUERY_MEMORY_MIN >> 20}MiB"),
+    ),
+    _option(
+        "--query-concurrent",
+        "LOGBOOM_QUERY_CONCURRENT",
+        click.IntRange(1, _CONCURRENT_MAX),
+        4,
+        "Queries that run at once; more wait for a while.",
+    ),
+)

@@ -1,0 +1,298 @@
+"""The only writer: groups requests, commits each group, answers every request of it.
+
+A group starts as soon as there is a request and the commit before it is over, but not sooner than `INTERVAL_S` after
+that one began, unless it is full. After a failure whose cause may lie in a request, everyone in the group is under
+suspicion: their next requests are committed alone, each until it succeeds, so that a bad one cannot block others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from aggregator.errors import QueryMemoryError, StoreBusyError, StoreError, StoreFullError
+from aggregator.ingest.plan import Plan, plan
+from aggregator.ingest.pods import PodStreams
+from aggregator.store.retention import oldest_day
+from aggregator.store.schema import LOGS
+from service.logs import fields
+from wire.batch import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from aggregator.metrics import Metrics
+    from aggregator.store.engine import Engine
+    from aggregator.store.positions import Positions
+    from aggregator.store.streams import Streams
+
+_log = logging.getLogger(__name__)
+
+# Every commit makes a part and an fsync: five a second keep both cheap, and the delay unnoticed.
+INTERVAL_S: Final = 0.2
+# Measured: inserts above this size are hardly cheaper per row. A request alone is never larger
+# (`wire.codec.BATCH_BYTES_MAX`).
+GROUP_BYTES_MAX: Final = 32 << 20
+# Below `store.engine.INSERT_ROWS_MAX` and not below `wire.codec.ROWS_MAX`: an insert must become one block.
+GROUP_ROWS_MAX: Final = (1 << 20) - 1
+# Nodes under suspicion that are remembered; forgetting one costs another failed group.
+_SUSPECTS_MAX: Final = 10_000
+
+RETRY_S: Final = 2
+RETRY_FULL_S: Final = 30
+# How long a failure is told to `failing`. A readiness probe that stayed red until the next success would cut off the
+# very agents whose requests could succeed.
+FAILING_S: Final = 10.0
+
+# These say nothing about the requests in the group.
+_STORE_WIDE: Final = (StoreFullError, StoreBusyError, QueryMemoryError)
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """Committed: the position reached of every source of the request."""
+
+    positions: dict[bytes, int]
+
+
+class Hole(msgspec.Struct, frozen=True):
+    """Refused, nothing stored: the committed position of every source of the request."""
+
+    positions: dict[bytes, int]
+
+
+class Unavailable(msgspec.Struct, frozen=True):
+    """Not committed, as far as is known; the same request is welcome again after ``retry_s`` seconds."""
+
+    reason: str
+    hint: str
+    retry_s: int
+
+
+Outcome = Stored | Hole | Unavailable
+
+_STOPPING: Final = Unavailable("the aggregator is stopping", "send again when it is back", RETRY_S)
+
+
+class _Waiting(msgspec.Struct, frozen=True, eq=False):
+    batch: Batch
+    size_bytes: int
+    answer: asyncio.Future[Outcome]
+
+    @property
+    def sender(self) -> tuple[str, str]:
+        return self.batch.cluster, self.batch.node
+
+
+class Committer:
+    """Owns the queue and every write of records. `run` is its task; when that ends, who waits is told so."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        positions: Positions,
+        streams: Streams,
+        *,
+        retention_s: float,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._engine = engine
+        self._positions = positions
+        self._streams = streams
+        self._retention_s = retention_s
+        self._metrics = metrics
+        self._clock = clock
+        self._pods = PodStreams()
+        self._waiting: deque[_Waiting] = deque()
+        self._waiting_bytes = 0
+        self._waiting_rows = 0
+        self._wake = asyncio.Event()
+        self._began = -INTERVAL_S
+        self._suspects: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._failed: tuple[float, str] | None = None
+        self._stopped = False
+        metrics.queued.set_function(lambda: len(self._waiting))
+        metrics.positions.set_function(lambda: len(positions))
+
+    async def commit(self, batch: Batch, size_bytes: int) -> Outcome:
+        """Have ``batch``, ``size_bytes`` when decoded, committed with others. Cancelling gives up the answer only.
+
+        What waits is bounded by whoever calls (`ingest.admission`).
+        """
+        if self._stopped:
+            return _STOPPING
+        waiting = _Waiting(batch, size_bytes, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        self._waiting_bytes += size_bytes
+        self._waiting_rows += len(batch.flags)
+        self._wake.set()
+        return await waiting.answer
+
+    def failing(self) -> str | None:
+        """Why commits fail, if the latest one did, and that not longer than `FAILING_S` ago."""
+        if self._failed is None or asyncio.get_running_loop().time() - self._failed[0] > FAILING_S:
+            return None
+        return f"commits fail: {self._failed[1]}"
+
+    async def run(self) -> None:
+        """Commit group after group. Cancelled, it finishes the group it is at and turns away those who wait."""
+        try:
+            while True:
+                group = await self._next_group()
+                commit = asyncio.ensure_future(self._commit(group))
+                try:
+                    await asyncio.shield(commit)
+                finally:
+                    await commit
+        finally:
+            self._stopped = True
+            for waiting in self._waiting:
+                _answer(waiting, _STOPPING)
+            self._waiting.clear()
+
+    async def _next_group(self) -> list[_Waiting]:
+        loop = asyncio.get_running_loop()
+        while True:
+            wait_s = self._began + INTERVAL_S - loop.time()
+            if self._waiting and (wait_s <= 0 or self._urgent()):
+                self._began = loop.time()
+                return self._take()
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s if self._waiting else None):
+                    await self._wake.wait()
+
+    def _urgent(self) -> bool:
+        """Whether waiting longer would make no larger group."""
+        full = self._waiting_bytes >= GROUP_BYTES_MAX or self._waiting_rows >= GROUP_ROWS_MAX
+        return full or self._waiting[0].sender in self._suspects
+
+    def _take(self) -> list[_Waiting]:
+        """The longest run of requests that fits and has no suspect, or one suspect's request alone."""
+        group: list[_Waiting] = []
+        size = rows = 0
+        while self._waiting:
+            first = self._waiting[0]
+            size += first.size_bytes
+            rows += len(first.batch.flags)
+            suspect = first.sender in self._suspects
+            if group and (suspect or size > GROUP_BYTES_MAX or rows > GROUP_ROWS_MAX):
+                break
+            group.append(self._waiting.popleft())
+            self._waiting_bytes -= first.size_bytes
+            self._waiting_rows -= len(first.batch.flags)
+            if suspect:
+                break
+        return group
+
+    async def _commit(self, group: Sequence[_Waiting]) -> None:
+        """Commit ``group`` and answer everyone in it, whatever happens."""
+        self._metrics.group_requests.observe(len(group))
+        try:
+            with self._metrics.commit_seconds.time():
+                planned, committed = await self._store([waiting.batch for waiting in group])
+        except StoreError as error:
+            self._fail(group, error)
+        except Exception as error:  # noqa: BLE001 - a bug that some request brings out must not end everyone's commits
+            _log.exception("a group could not be committed for a bug", extra=fields(senders=_senders(group)))
+            self._fail(group, error)
+        else:
+            self._succeed(group, planned, committed)
+
+    async def _store(self, batches: Sequence[Batch]) -> tuple[Plan, dict[bytes, int]]:
+        sources = dict.fromkeys(chunk.source for batch in batches for chunk in batch.chunks)
+        committed = await self._positions.of(sources)
+        oldest = oldest_day(self._clock(), self._retention_s)
+        planned = await asyncio.to_thread(plan, batches, committed, self._pods, oldest)
+        for insert in planned.inserts:
+            await self._streams.write(insert.day, insert.streams)
+            await self._engine.insert(LOGS, insert.rows)
+            self._metrics.inserts.inc()
+        self._positions.committed(planned.reached)
+        return planned, committed
+
+    def _succeed(self, group: Sequence[_Waiting], planned: Plan, committed: dict[bytes, int]) -> None:
+        if self._failed is not None:
+            self._failed = None
+            _log.info("commits work again")
+        for waiting in group:
+            self._suspects.pop(waiting.sender, None)
+        self._count(group, planned)
+        for request, waiting in enumerate(group):
+            sources = [chunk.source for chunk in waiting.batch.chunks]
+            positions = {source: planned.reached[source] for source in sources}
+            if request in planned.refused:
+                _log.info("batch with a hole refused", extra=_hole(waiting.batch, committed))
+                _answer(waiting, Hole(positions))
+            else:
+                _answer(waiting, Stored(positions))
+
+    def _count(self, group: Sequence[_Waiting], planned: Plan) -> None:
+        self._metrics.rows.inc(planned.rows_new)
+        self._metrics.bytes.inc(planned.bytes_new)
+        self._metrics.trimmed.inc(planned.rows_trimmed)
+        self._metrics.expired.inc(planned.rows_expired)
+        self._metrics.cut.inc(planned.rows_cut)
+        if planned.rows_expired:
+            found = fields(rows=planned.rows_expired, retention_s=self._retention_s, senders=_senders(group))
+            _log.warning("records older than the retention were not stored", extra=found)
+        if planned.rows_cut:
+            found = fields(rows=planned.rows_cut, senders=_senders(group))
+            _log.warning("records jump between days; some are put off", extra=found)
+
+    def _fail(self, group: Sequence[_Waiting], error: Exception) -> None:
+        # An insert that failed may yet be in the store, and so may inserts before it.
+        self._positions.forget(chunk.source for waiting in group for chunk in waiting.batch.chunks)
+        self._streams.forget()
+        self._failed = (asyncio.get_running_loop().time(), str(error))
+        self._metrics.failures.labels(type(error).__name__).inc()
+        found = fields(reason=error, requests=len(group), senders=_senders(group))
+        _log.error("a group could not be committed", extra=found)
+        if not isinstance(error, _STORE_WIDE):
+            for waiting in group:
+                self._suspects[waiting.sender] = None
+            while len(self._suspects) > _SUSPECTS_MAX:
+                self._suspects.popitem(last=False)
+        for waiting in group:
+            _answer(waiting, _unavailable(error))
+
+
+def _unavailable(error: Exception) -> Unavailable:
+    match error:
+        case StoreFullError():
+            return Unavailable("the store's disk is full", "free space, or shorten --retention", RETRY_FULL_S)
+        case StoreBusyError() | QueryMemoryError():
+            return Unavailable("the store is catching up", "send again later", RETRY_S)
+        case _:
+            return Unavailable("the store could not commit", "send again; the aggregator's log says why", RETRY_S)
+
+
+def _answer(waiting: _Waiting, outcome: Outcome) -> None:
+    if not waiting.answer.done():  # who asked may be gone
+        waiting.answer.set_result(outcome)
+
+
+def _hole(batch: Batch, committed: dict[bytes, int]) -> dict[str, dict[str, object]]:
+    beyond = next((chunk for chunk in batch.chunks if chunk.start > committed[chunk.source]), batch.chunks[0])
+    return fields(
+        node=batch.node,
+        namespace=beyond.namespace,
+        pod=beyond.pod,
+        container=beyond.container,
+        source=beyond.source.hex(),
+        start=beyond.start,
+        committed=committed[beyond.source],
+    )
+
+
+def _senders(group: Sequence[_Waiting]) -> str:
+    """The first few nodes of a group, for a log line."""
+    shown: Final = 5
+    nodes = list(dict.fromkeys(waiting.batch.node for waiting in group))
+    return ",".join(nodes[:shown]) + (f" and {len(nodes) - shown} more" if len(nodes) > shown else "")

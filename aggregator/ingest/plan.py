@@ -1,0 +1,112 @@
+"""What committing a group of batches comes to: pure, so that it may run in a thread and be tested against a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from aggregator.ingest import rows as rows_of
+from aggregator.ingest.trim import trim
+from aggregator.store import columns
+from aggregator.store.streams import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aggregator.ingest.pods import PodStreams
+    from aggregator.ingest.trim import Trimmed
+    from wire.batch import Batch
+
+# Inserts of one group. Logs in order of time need one or two; a log whose clock jumps from day to day at every line
+# must not hold up everybody's commits, nor make more parts than merging can keep up with.
+INSERTS_MAX: Final = 64
+
+
+class Insert(msgspec.Struct, frozen=True):
+    """One insert into ``logs``: rows of one ``day``, and their streams, to be written before them."""
+
+    day: int
+    streams: tuple[Stream, ...]
+    rows: pa.RecordBatch
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What to do with a group of requests.
+
+    ``inserts``: to be made one after another. ``reached``: the position of each source of the group afterwards.
+    ``refused``: the requests with a hole. ``rows_new`` and ``bytes_new`` are in ``inserts``; ``rows_trimmed`` were
+    stored already; ``rows_expired`` are older than what is kept; ``rows_cut`` would need more than `INSERTS_MAX`
+    inserts, and their sources have not reached them.
+    """
+
+    inserts: tuple[Insert, ...]
+    reached: Mapping[bytes, int]
+    refused: frozenset[int]
+    rows_new: int = 0
+    bytes_new: int = 0
+    rows_trimmed: int = 0
+    rows_expired: int = 0
+    rows_cut: int = 0
+
+
+def plan(batches: Sequence[Batch], committed: Mapping[bytes, int], pods: PodStreams, oldest_day: int) -> Plan:
+    """The plan for ``batches``, given the ``committed`` positions of all their sources.
+
+    ``oldest_day``: rows of earlier days, counted from 1970-01-01, count as reached but are not stored.
+    """
+    trimmed = trim(batches, committed)
+    reached = {**committed, **trimmed.reached}
+    if not trimmed.pieces:
+        return Plan((), reached, trimmed.refused, rows_trimmed=trimmed.rows_trimmed)
+    streams = [pods.of(batches[piece.request], piece.chunk) for piece in trimmed.pieces]
+    numbers = np.array([(out.number, err.number) for out, err in streams], np.uint64)
+    rows = rows_of.gather(batches, trimmed.pieces, numbers)
+    order = rows_of.order(rows, [piece.chunk.source for piece in trimmed.pieces], oldest_day)
+    if len(order.days) > INSERTS_MAX:
+        reached |= _cut(trimmed, rows, order, committed)
+    kept = (order.insert != rows_of.EXPIRED) & (order.insert < INSERTS_MAX)
+    new = int(np.count_nonzero(kept))
+    expired = int(np.count_nonzero(order.insert == rows_of.EXPIRED))
+    return Plan(
+        tuple(_insert(number, day, rows, order, streams) for number, day in enumerate(order.days[:INSERTS_MAX])),
+        reached,
+        trimmed.refused,
+        rows_new=new,
+        bytes_new=int(rows.lengths[kept].sum(dtype=np.int64)),
+        rows_trimmed=trimmed.rows_trimmed,
+        rows_expired=expired,
+        rows_cut=len(kept) - new - expired,
+    )
+
+
+def _insert(
+    number: int, day: int, rows: rows_of.Rows, order: rows_of.Order, streams: Sequence[tuple[Stream, Stream]]
+) -> Insert:
+    chosen = order.insert == number
+    whole = bool(chosen.all())
+    seen = np.zeros(2 * len(streams), np.bool_)
+    seen[(2 * rows.piece + rows.stderr)[chosen]] = True
+    both = [streams[which // 2][which % 2] for which in np.flatnonzero(seen).tolist()]
+    used = {stream.number: stream for stream in both}
+    return Insert(day, tuple(used.values()), rows.columns if whole else rows.columns.filter(columns.mask(chosen)))
+
+
+def _cut(
+    trimmed: Trimmed, rows: rows_of.Rows, order: rows_of.Order, committed: Mapping[bytes, int]
+) -> dict[bytes, int]:
+    """The positions of those sources of which the first `INSERTS_MAX` inserts leave rows out."""
+    code = {
+        source: number for number, source in enumerate(dict.fromkeys(piece.chunk.source for piece in trimmed.pieces))
+    }
+    source = np.array([code[piece.chunk.source] for piece in trimmed.pieces], np.int64)[rows.piece]
+    left_out = order.insert >= INSERTS_MAX
+    reached = np.array([committed[source] for source in code], np.uint64)
+    # Rows in inserts only: an expired row may stand behind a row that is left out, and would hide it.
+    stored = (order.insert < INSERTS_MAX) & (order.insert != rows_of.EXPIRED)
+    np.maximum.at(reached, source[stored], rows.positions[stored])
+    sources = list(code)
+    return {sources[number]: int(reached[number]) for number in np.unique(source[left_out])}

@@ -1,0 +1,38 @@
+"""How much the store takes on disk, and how much is left."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from aggregator.store.schema import DATABASE
+
+if TYPE_CHECKING:
+    from aggregator.store.engine import Engine
+
+
+class Table(msgspec.Struct):
+    """A table's active parts."""
+
+    name: str
+    parts: int
+    rows: int
+    bytes: int
+
+
+async def tables(engine: Engine) -> list[Table]:
+    """Every table that has parts. Raises `StoreError`."""
+    return await engine.rows(
+        "SELECT table AS name, count() AS parts, sum(rows) AS rows, sum(bytes_on_disk) AS bytes "  # noqa: S608 - a constant
+        f"FROM system.parts WHERE database = '{DATABASE}' AND active GROUP BY table",
+        Table,
+    )
+
+
+async def free_bytes(engine: Engine) -> int:
+    """Bytes left to the store on its disk."""
+    found = await asyncio.to_thread(os.statvfs, engine.path)
+    return found.f_bavail * found.f_frsize
