@@ -1,0 +1,98 @@
+"""Which streams there are: label names, a label's values, sets of labels.
+
+All of it is read from ``streams``, which knows a stream's days, not its hours: answers are exact to the day (UTC).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from aggregator.logql.compiler import Parameters, days, streams
+from aggregator.logql.tree import Selector
+from aggregator.store.schema import STREAMS
+from aggregator.store.windows import Window
+
+if TYPE_CHECKING:
+    from aggregator.store.engine import Engine, Limits
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """Which streams are meant: those that match ``selector`` and have records on a day of ``window``."""
+
+    selector: Selector
+    window: Window
+
+
+class Found(msgspec.Struct, frozen=True):
+    """Texts in order; ``truncated`` if there are more than were asked for."""
+
+    texts: tuple[str, ...]
+    truncated: bool
+
+
+class FoundStreams(msgspec.Struct, frozen=True):
+    """Sets of labels, ordered by the text of their values; ``truncated`` if there are more than were asked for."""
+
+    streams: tuple[dict[str, str], ...]
+    truncated: bool
+
+
+class _Text(msgspec.Struct):
+    text: str
+
+
+class _Labels(msgspec.Struct):
+    known: dict[str, str]
+
+
+async def label_names(engine: Engine, scope: Scope, most: int, limits: Limits) -> Found:
+    """The names of labels that matching streams have."""
+    parameters = Parameters()
+    where = _where(scope, parameters)
+    return await _texts(
+        engine,
+        f"SELECT DISTINCT toString(arrayJoin(mapKeys(labels))) AS text FROM {STREAMS} WHERE {where}",  # noqa: S608 - own words
+        parameters,
+        most,
+        limits,
+    )
+
+
+async def label_values(engine: Engine, name: str, scope: Scope, most: int, limits: Limits) -> Found:
+    """The values that the label ``name`` has in matching streams; empty ones are none."""
+    parameters = Parameters()
+    value = f"labels[{parameters.bind(name, 'String')}]"
+    where = _where(scope, parameters)
+    return await _texts(
+        engine,
+        f"SELECT DISTINCT {value} AS text FROM {STREAMS} WHERE {where} AND text != ''",  # noqa: S608 - own words
+        parameters,
+        most,
+        limits,
+    )
+
+
+async def stream_labels(engine: Engine, scope: Scope, most: int, limits: Limits) -> FoundStreams:
+    """The labels of matching streams, each set once."""
+    parameters = Parameters()
+    where = _where(scope, parameters)
+    rows = await engine.rows(
+        f"SELECT any(labels) AS known FROM {STREAMS} WHERE {where} GROUP BY stream_id "  # noqa: S608 - own words
+        f"ORDER BY arrayStringConcat(mapValues(known), '\\0'), stream_id LIMIT {parameters.bind(most + 1, 'UInt64')}",
+        _Labels,
+        parameters.values,
+        limits,
+    )
+    return FoundStreams(tuple(row.known for row in rows[:most]), len(rows) > most)
+
+
+async def _texts(engine: Engine, sql: str, parameters: Parameters, most: int, limits: Limits) -> Found:
+    ordered = f"{sql} ORDER BY text LIMIT {parameters.bind(most + 1, 'UInt64')}"
+    rows = await engine.rows(ordered, _Text, parameters.values, limits)
+    return Found(tuple(row.text for row in rows[:most]), len(rows) > most)
+
+
+def _where(scope: Scope, parameters: Parameters) -> str:
+    return f"{days(scope.window.start_ns, scope.window.end_ns, parameters)} AND {streams(scope.selector, parameters)}"
