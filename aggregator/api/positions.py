@@ -1,4 +1,8 @@
-"""`GET /v1/positions`: what the store holds of some sources; an agent asks when it starts."""
+"""`GET /v1/positions`: what the store holds of some sources; an agent asks when it starts.
+
+An agent with nothing to send asks about none, to see from `wire.answers.STORE_HEADER` that the store is still the one
+it was.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +46,6 @@ def _sources(request: web.Request) -> list[bytes]:
     if unknown:
         raise _refused(f"there is no parameter {unknown[0]!r}", unknown[0], f"there are {', '.join(PARAMETERS)}")
     texts = request.query.getall("source", [])
-    if not texts:
-        raise _refused("no source is given", "source", "give source= once for every source, as 32 hexadecimal digits")
     if len(texts) > SOURCES_PER_REQUEST_MAX:
         hint = f"ask about at most {SOURCES_PER_REQUEST_MAX} at a time"
         raise _refused(f"{len(texts)} sources are too many", "source", hint)
