@@ -62,10 +62,10 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, and the traceback below it where there is one."""
-        parts = [_time(record), record.levelname, record.name, record.getMessage()]
+        parts = [_time(record), record.levelname, record.name, _encodable(record.getMessage())]
         parts += [f"{key}={_quoted(value)}" for key, value in _fields(record).items()]
         line = " ".join(parts)
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        return f"{line}\n{_encodable(self.formatException(record.exc_info))}" if record.exc_info else line
 
 
 class JsonFormatter(logging.Formatter):
@@ -74,10 +74,11 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
         document = {"time": _time(record), "level": record.levelname, "logger": record.name}
-        document |= {"message": record.getMessage()} | {key: str(value) for key, value in _fields(record).items()}
+        document["message"] = _encodable(record.getMessage())
+        document |= {key: _encodable(value) for key, value in _fields(record).items()}
         if record.exc_info:
-            document["exception"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(document).decode()
+            document["exception"] = _encodable(self.formatException(record.exc_info))
+        return _json(document)
 
 
 class RateLimit(logging.Filter):
@@ -118,5 +119,14 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def _quoted(value: object) -> str:
-    text = str(value)
-    return text if text and not any(c.isspace() or c in '"=' for c in text) else msgspec.json.encode(text).decode()
+    text = _encodable(value)
+    return text if text and text.isprintable() and not any(c in ' "=' for c in text) else _json(text)
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _encodable(value: object) -> str:
+    """The value as text that UTF-8 can hold: Python keeps the other bytes of a file name as surrogates."""
+    return str(value).encode("utf-8", "backslashreplace").decode()

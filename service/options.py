@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _SIZES: Final = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "": 1.0}
 _PORT_MAX: Final = 65535
+_SIZE_MAX: Final = 1 << 53  # floats count bytes exactly up to here
+_DURATION_MAX_S: Final = 100 * 365 * 86400.0  # what every clock and date type can still add
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -57,7 +59,10 @@ class DurationType(click.ParamType[float]):
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w|)", str(value).strip())
         if match is None:
             self.fail(f"{value!r} is not a duration, for example 250ms, 15s, 2h or 7d", param, ctx)
-        return float(match[1]) * _SECONDS[match[2]]
+        seconds = float(match[1]) * _SECONDS[match[2]]
+        if seconds > _DURATION_MAX_S:
+            self.fail(f"{value!r} is more than a hundred years", param, ctx)
+        return seconds
 
 
 class SizeType(click.ParamType[int]):
@@ -70,7 +75,10 @@ class SizeType(click.ParamType[int]):
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]*)", str(value).strip())
         if match is None or match[2].upper() not in _SIZES:
             self.fail(f"{value!r} is not a size, for example 512KiB, 4MiB or 1GB", param, ctx)
-        return int(float(match[1]) * _SIZES[match[2].upper()])
+        size = float(match[1]) * _SIZES[match[2].upper()]
+        if size > _SIZE_MAX:
+            self.fail(f"{value!r} is more than any machine has", param, ctx)
+        return int(size)
 
 
 ADDRESS: Final = AddressType()
@@ -99,13 +107,19 @@ def _load(ctx: click.Context, param: click.Parameter, path: Path | None) -> None
         values = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise click.BadParameter(f"{path} is not TOML: {error}", ctx, param) from error
-    known = {option.name: option for option in ctx.command.params if option.name not in {None, "config", "version"}}
-    defaults = {}
+    known = {
+        flag.removeprefix("--").replace("-", "_"): option.name
+        for option in ctx.command.params
+        if option.name and option.expose_value  # not --config itself, --version, --help
+        for flag in option.opts
+        if flag.startswith("--")
+    }
+    defaults: dict[str, Any] = {}
     for key, value in values.items():
         name = key.replace("-", "_")
         if name not in known:
-            near = difflib.get_close_matches(name, [str(option) for option in known], 1)
+            near = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0].replace('_', '-')!r}?" if near else ""
             raise click.BadParameter(f"{path}: there is no option {key!r}{hint}", ctx, param)
-        defaults[name] = value
+        defaults[known[name]] = value
     ctx.default_map = defaults

@@ -35,7 +35,7 @@ def read_tokens(path: Path) -> tuple[str, ...]:
     tokens = tuple(line for line in lines if line and not line.startswith("#"))
     if not tokens:
         raise TokenFileError(path, "is empty")
-    if any(" " in token for token in tokens):
+    if any(len(token.split()) > 1 for token in tokens):
         raise TokenFileError(path, "a token has a space in it")
     return tokens
 
@@ -57,7 +57,7 @@ class Tokens:
         scheme, _, given = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not given:
             return Access.MISSING
-        candidate = given.strip().encode()
+        candidate = given.strip().encode("utf-8", "surrogateescape")  # aiohttp decodes headers so
         granted = [hmac.compare_digest(candidate, token.encode()) for token in self._tokens]
         return Access.GRANTED if any(granted) else Access.WRONG
 

@@ -11,6 +11,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
+from service.logs import fields
 from service.options import Address
 from wire.answers import Refusal
 
@@ -53,9 +54,12 @@ def errors_as_json(registry: CollectorRegistry) -> Middleware:
             return json_response(_refusal(request, error), error.status, kept)
         except ConnectionError:
             raise  # the client is gone; there is nobody to answer
-        except Exception:  # noqa: BLE001 - the last resort of a server: logged in full, counted, answered
+        except Exception as error:  # the last resort of a server: logged in full, counted, answered
             unexpected.inc()
-            _log.exception("request failed: %s %s", request.method, request.path)
+            _log.exception("request failed", extra=fields(method=request.method, path=request.path))
+            if request.writer.output_size:
+                # An answer has begun. Only a cut connection tells its reader that it is not whole.
+                raise ConnectionAbortedError("the answer has begun already") from error
             return json_response(Refusal("internal error", hint="the server's log has the details"), 500)
 
     return middleware
