@@ -1,0 +1,15 @@
+"""HTTP: what comes in becomes values, what goes out becomes bytes. SQL is made elsewhere (`store`, `logql`).
+
+routes      the application: paths, tokens, headers
+batches     POST /v1/batches
+positions   GET /v1/positions
+parameters  the parameters of GET requests: what there is, and what they mean as a LogQL tree
+times       durations and points in time, as people write them
+queries     GET /query; what puts the query side into the application
+labels      GET /labels, /labels/{name}/values, /streams
+turnstile   how many queries run and wait at a time
+refusals    what the engine's failures are in HTTP
+accounting  what is counted about queries
+openapi     GET /openapi.json
+welcome     GET /
+"""

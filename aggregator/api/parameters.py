@@ -1,0 +1,255 @@
+"""The parameters of GET requests: what there is, and what they mean as a LogQL tree.
+
+Values of one parameter are alternatives; different parameters must all hold. What cannot be understood is refused with
+400, naming the parameter: a filter that is silently not applied would be worse than none.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from aggregator.api.times import DURATION_HINT, TIME_HINT, duration_ns, time_ns
+from aggregator.logql.patterns import matcher
+from aggregator.logql.tree import LEVEL, LEVEL_UNKNOWN, TIME_MAX_NS, LabelFilter, LineFilter, LineOp, Query, Selector
+from aggregator.store.catalogue import Scope
+from aggregator.store.rendering import Format, Rendering
+from aggregator.store.windows import Window
+from service.web import RefusedError
+from wire.answers import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aggregator.logql.tree import Stage
+
+
+class Parameter(msgspec.Struct, frozen=True):
+    """One parameter, as it is accepted and documented."""
+
+    name: str
+    about: str
+    repeatable: bool = False
+    choices: tuple[str, ...] = ()
+    default: str = ""
+    example: str = ""
+
+
+SELECTORS: Final = (
+    Parameter("namespace", "Namespace of the pod; `*` stands for any characters.", repeatable=True, example="shop"),
+    Parameter("pod", "Name of the pod; `*` stands for any characters.", repeatable=True, example="cart-*"),
+    Parameter("container", "Name of the container; `*` stands for any characters.", repeatable=True, example="app"),
+    Parameter("node", "Name of the node; `*` stands for any characters.", repeatable=True, example="node-1"),
+    Parameter("stream", "Which output of the container: `stdout` or `stderr`.", repeatable=True, example="stderr"),
+)
+LEVELS: Final = ("trace", "debug", "info", "warn", "error", "fatal", LEVEL_UNKNOWN)
+# Other words for the levels, as the store reads them in lines.
+_LEVEL_WORDS: Final = {"notice": "info", "warning": "warn", "err": "error", "crit": "fatal", "critical": "fatal"} | {
+    "panic": "fatal",
+    "emerg": "fatal",
+    "alert": "fatal",
+}
+LINES: Final = (
+    Parameter(
+        "level", f"Level found in the line: {', '.join(LEVELS)}; `*` as above.", repeatable=True, example="error"
+    ),
+    Parameter("grep", "Text that the line contains; if repeated, all of them.", repeatable=True, example="timeout"),
+    Parameter("regex", "RE2 regular expression that matches somewhere in the line.", example=r"took \d{4,}ms"),
+    Parameter("not", "Text that the line does not contain; if repeated, none of them.", repeatable=True),
+)
+TIMES: Final = (
+    Parameter("since", f"How far back from `end`: {DURATION_HINT}.", default="1h", example="15m"),
+    Parameter("start", f"The first time that counts: {TIME_HINT}.", example="2026-01-31T12:00:00Z"),
+    Parameter(
+        "end",
+        "The first time that does not count any more, written like `start`. Without it there is no such time: "
+        "records of a node whose clock is ahead are found.",
+    ),
+)
+SHAPE: Final = (
+    Parameter("limit", "How many records: the newest ones. 0 gives all of the range.", default="1000"),
+    Parameter("order", "`asc`: newest last; `desc`: newest first.", choices=("asc", "desc"), default="asc"),
+    Parameter("format", "What the answer is made of; beats `Accept`.", choices=("text", "json", "csv"), default="text"),
+    Parameter("color", "ANSI colours in text.", choices=("always", "never"), default="never"),
+)
+QUERY: Final = SELECTORS + LINES + TIMES + SHAPE
+CATALOGUE: Final = SELECTORS + TIMES
+
+# Values in one request; more than a request line of 8 KiB commonly holds, fewer than would make a statement slow.
+VALUES_MAX: Final = 200
+_MEDIA_TYPES: Final = {
+    "text/plain": Format.TEXT,
+    "text/*": Format.TEXT,
+    "*/*": Format.TEXT,
+    "application/json": Format.JSON,
+    "application/x-ndjson": Format.JSON,
+    "application/ndjson": Format.JSON,
+    "text/csv": Format.CSV,
+}
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What a request to ``/query`` asks for."""
+
+    query: Query
+    rendering: Rendering
+
+
+class Given:
+    """The values a request gives to ``known`` parameters, percent-decoded, none of them empty."""
+
+    def __init__(self, query_string: str, known: tuple[Parameter, ...]) -> None:
+        self._values: dict[str, list[str]] = {}
+        by_name = {parameter.name: parameter for parameter in known}
+        parts = [part for part in query_string.split("&") if part]
+        if len(parts) > VALUES_MAX:
+            raise _refused("", f"more than {VALUES_MAX} parameters", "use * in a value, or a regex")
+        for part in parts:
+            quoted_name, _, quoted_value = part.partition("=")
+            name = _text(quoted_name, quoted_name)
+            if name not in by_name:
+                raise _refused(name, f"there is no parameter {name!r}", _nearest(name, tuple(by_name)))
+            value = _text(quoted_value, name)
+            if not value:
+                raise _refused(name, f"{name} is empty", f"give {name} a value, or leave it out")
+            given = self._values.setdefault(name, [])
+            if given and not by_name[name].repeatable:
+                raise _refused(name, f"{name} is given more than once", "give it once")
+            if by_name[name].choices and value not in by_name[name].choices:
+                raise _refused(name, f"{value!r} is no {name}", f"it is one of {', '.join(by_name[name].choices)}")
+            given.append(value)
+
+    def every(self, name: str) -> tuple[str, ...]:
+        """All values of a parameter, in order."""
+        return tuple(self._values.get(name, ()))
+
+    def one(self, name: str) -> str | None:
+        """The value of a parameter that is not repeatable."""
+        return next(iter(self._values.get(name, ())), None)
+
+
+def asked(query_string: str, accept: str, now_ns: int, rows_max: int) -> Asked:
+    """What a request to ``/query`` asks for. Raises `RefusedError` (400; 406 if only ``accept`` cannot be met)."""
+    given = Given(query_string, QUERY)
+    rendering = Rendering(
+        _format(given, accept), colour=given.one("color") == "always", newest_first=given.one("order") == "desc"
+    )
+    if rendering.colour and rendering.format is not Format.TEXT:
+        raise _refused("color", f"there are no colours in {rendering.format.value}", "leave color out, or format=text")
+    window = _window(given, now_ns)
+    query = Query(_selector(given), _stages(given), window.start_ns, window.end_ns, _limit(given, rows_max))
+    return Asked(query, rendering)
+
+
+def scope(query_string: str, now_ns: int) -> Scope:
+    """Which streams a request to ``/labels`` and the like asks about. Raises `RefusedError` (400)."""
+    given = Given(query_string, CATALOGUE)
+    return Scope(_selector(given), _window(given, now_ns))
+
+
+def _refused(parameter: str, error: str, hint: str) -> RefusedError:
+    return RefusedError(400, Refusal(error, parameter, hint))
+
+
+def _nearest(name: str, known: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(name, known, 1, 0.5)
+    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+
+
+def _text(quoted: str, name: str) -> str:
+    try:
+        return unquote_to_bytes(quoted.replace("+", " ")).decode()
+    except UnicodeDecodeError as error:
+        raise _refused(name, f"the value of {name} is not UTF-8", "percent-encode the UTF-8 bytes of a text") from error
+
+
+def _selector(given: Given) -> Selector:
+    names = (parameter.name for parameter in SELECTORS)
+    return Selector(tuple(matcher(name, given.every(name)) for name in names if given.every(name)))
+
+
+def _stages(given: Given) -> tuple[Stage, ...]:
+    stages: list[Stage] = []
+    levels = tuple(_level(value) for value in given.every("level"))
+    if levels:
+        stages.append(LabelFilter(matcher(LEVEL, levels)))
+    stages += [LineFilter(LineOp.CONTAINS, value) for value in given.every("grep")]
+    stages += [LineFilter(LineOp.LACKS, value) for value in given.every("not")]
+    stages += [LineFilter(LineOp.MATCHES, value) for value in given.every("regex")]
+    return tuple(stages)
+
+
+def _level(value: str) -> str:
+    word = value.lower()
+    word = _LEVEL_WORDS.get(word, word)
+    if "*" not in word and word not in LEVELS:
+        raise _refused("level", f"{value!r} is no level", _nearest(word, LEVELS))
+    return word
+
+
+def _window(given: Given, now_ns: int) -> Window:
+    since, start, end = given.one("since"), given.one("start"), given.one("end")
+    if since is not None and start is not None:
+        raise _refused("since", "since and start are both given", "give one of them; since counts back from end")
+    end_ns = TIME_MAX_NS if end is None else _parsed("end", end, time_ns, TIME_HINT)
+    if start is not None:
+        start_ns = _parsed("start", start, time_ns, TIME_HINT)
+    else:
+        back_ns = _parsed("since", since or _default("since"), duration_ns, DURATION_HINT)
+        start_ns = max(0, (now_ns if end is None else end_ns) - back_ns)
+    if start_ns >= end_ns:
+        raise _refused("start" if start else "end", "the range is empty: start is not before end", "start < end")
+    return Window(start_ns, end_ns)
+
+
+def _parsed(name: str, text: str, parse: Callable[[str], int], hint: str) -> int:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise _refused(name, str(error), hint) from error
+
+
+def _limit(given: Given, rows_max: int) -> int:
+    text = given.one("limit") or _default("limit")
+    # As many digits as any number that could be meant: longer ones cost time to convert.
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(TIME_MAX_NS))):
+        raise _refused("limit", f"{text!r} is no limit", f"it is 0 (everything in the range) to {rows_max}")
+    if int(text) > rows_max:
+        raise _refused("limit", f"limit is over {rows_max}", "limit=0 streams everything in the range")
+    return int(text)
+
+
+def _format(given: Given, accept: str) -> Format:
+    wanted = given.one("format")
+    if wanted is not None:
+        return Format(wanted)
+    if not accept.strip():
+        return Format.TEXT
+    ranked = sorted(((_quality(item), item.partition(";")[0].strip().lower()) for item in accept.split(",")), key=_rank)
+    known = [_MEDIA_TYPES[kind] for quality, kind in ranked if quality > 0 and kind in _MEDIA_TYPES]
+    if not known:
+        hint = "accept text/plain, application/x-ndjson or text/csv, or say format=text, json or csv"
+        raise RefusedError(406, Refusal("nothing that is accepted can be answered", "Accept", hint))
+    return known[0]
+
+
+def _rank(item: tuple[float, str]) -> float:
+    return -item[0]
+
+
+def _quality(item: str) -> float:
+    for option in item.split(";")[1:]:
+        name, _, value = option.strip().partition("=")
+        if name.lower() == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 0.0
+    return 1.0
+
+
+def _default(name: str) -> str:
+    return next(parameter.default for parameter in QUERY if parameter.name == name)

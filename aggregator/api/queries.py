@@ -1,0 +1,169 @@
+"""GET /query: records as text, NDJSON or CSV, sent as the engine makes them.
+
+What goes wrong before the first byte is an error answer. What goes wrong after it ends the answer with a line of JSON,
+``{"error": …}``, and with the connection, without the last chunk that HTTP asks for: no client can take the answer for
+complete. A client that goes away, or reads nothing for a minute, ends its query in the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from aiohttp import web
+
+from aggregator.api.accounting import AnswerCutError, QueryMetrics
+from aggregator.api.labels import Catalogue
+from aggregator.api.openapi import openapi_handler
+from aggregator.api.parameters import Asked, asked
+from aggregator.api.refusals import refused
+from aggregator.api.turnstile import Turnstile
+from aggregator.api.welcome import welcome
+from aggregator.errors import StoreError
+from aggregator.store import records
+from aggregator.store.engine import Engine, Limits
+from aggregator.store.rendering import Format, header
+from wire.answers import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from prometheus_client import CollectorRegistry
+
+    from aggregator.store.records import Piece
+
+_log = logging.getLogger(__name__)
+
+_CONTENT_TYPES: Final = {
+    Format.TEXT: "text/plain; charset=utf-8",
+    Format.JSON: "application/x-ndjson",
+    Format.CSV: "text/csv; charset=utf-8; header=present",
+}
+# A reader that takes nothing for so long holds a place that others wait for.
+STALL_S: Final = 60.0
+# Bytes handed to a connection at once: what a reader has to take within `STALL_S`.
+_WRITE_BYTES: Final = 256 << 10
+
+
+class QueryLimits(msgspec.Struct, frozen=True):
+    """What queries may use.
+
+    ``time_s``: a query with a limit, a catalogue's answer. ``export_time_s``: a query with limit=0, its reader's pace
+    included. ``memory_bytes``, ``threads``: of the engine, per query. ``read_bytes``: uncompressed, per statement.
+    ``rows``: the largest limit. ``answer_bytes``: of an answer that is held until its oldest record is known.
+    ``concurrent``, ``waiting``: queries that run and that wait; the engine needs a connection for each that runs.
+    """
+
+    time_s: float = 30.0
+    export_time_s: float = 3600.0
+    memory_bytes: int = 1 << 30
+    read_bytes: int = 256 << 30
+    rows: int = 100_000
+    answer_bytes: int = 64 << 20
+    threads: int = 2
+    concurrent: int = 4
+    waiting: int = 32
+
+
+def add_queries(
+    app: web.Application, engine: Engine, limits: QueryLimits, registry: CollectorRegistry, stall_s: float = STALL_S
+) -> None:
+    """Put ``/``, ``/query``, ``/labels``, ``/labels/{name}/values``, ``/streams``, ``/openapi.json`` into ``app``."""
+    turnstile = Turnstile(limits.concurrent, limits.waiting, limits.time_s)
+    metrics = QueryMetrics(registry, turnstile)
+    catalogue = Catalogue(engine, _engine_limits(limits, limits.time_s), turnstile, metrics)
+    app.router.add_get("/", welcome)
+    app.router.add_get("/openapi.json", openapi_handler(limits.rows))
+    app.router.add_get("/query", Queries(engine, limits, turnstile, metrics, stall_s).get, allow_head=False)
+    app.router.add_get("/labels", catalogue.names, allow_head=False)
+    app.router.add_get("/labels/{name}/values", catalogue.values, allow_head=False)
+    app.router.add_get("/streams", catalogue.streams, allow_head=False)
+
+
+class Queries:
+    """The handler of ``/query``; owns nothing."""
+
+    def __init__(
+        self, engine: Engine, limits: QueryLimits, turnstile: Turnstile, metrics: QueryMetrics, stall_s: float
+    ) -> None:
+        self._engine = engine
+        self._limits = limits
+        self._turnstile = turnstile
+        self._metrics = metrics
+        self._stall_s = stall_s
+
+    async def get(self, request: web.Request) -> web.StreamResponse:
+        """Answer one query."""
+        response = web.StreamResponse()
+        with contextlib.suppress(AnswerCutError), self._metrics.observed("/query"):
+            now_ns = time.time_ns()
+            accept = request.headers.get("Accept", "")
+            wanted = asked(request.rel_url.raw_query_string, accept, now_ns, self._limits.rows)
+            response.headers["Content-Type"] = _CONTENT_TYPES[wanted.rendering.format]
+            # Lines are what strangers wrote: no browser may guess that they are a page, no cache may keep them.
+            response.headers["X-Content-Type-Options"] = "nosniff"
+            response.headers["Cache-Control"] = "no-store"
+            async with self._turnstile.enter():
+                await self._answer(request, response, wanted, now_ns)
+        return response
+
+    async def _answer(self, request: web.Request, response: web.StreamResponse, wanted: Asked, now_ns: int) -> None:
+        time_s = self._limits.time_s if wanted.query.limit else self._limits.export_time_s
+        limits = _engine_limits(self._limits, time_s)
+        budget = records.Budget(limits, self._limits.answer_bytes)
+        try:
+            await records.check_expressions(self._engine, wanted.query, budget)
+            async with contextlib.aclosing(self._pieces(wanted, budget, now_ns)) as pieces:
+                async for piece in pieces:
+                    if not response.prepared:
+                        await self._begin(request, response, wanted)
+                    await self._write(request, response, piece.data)
+                    self._metrics.rows.inc(piece.rows)
+                    self._metrics.bytes.inc(len(piece.data))
+            if not response.prepared:
+                await self._begin(request, response, wanted)
+            await response.write_eof()
+        except StoreError as error:
+            refusal = refused(error, limits)
+            if refusal is None:
+                _log.exception("query failed: %s", request.path_qs)
+            if response.prepared:
+                told = refusal.refusal if refusal else Refusal("internal error", hint="the server's log has details")
+                await self._cut(request, response, told)
+                raise AnswerCutError("limit" if refusal else "error") from error
+            if refusal is None:
+                raise
+            raise refusal from error
+
+    def _pieces(self, wanted: Asked, budget: records.Budget, now_ns: int) -> AsyncGenerator[Piece]:
+        if wanted.query.limit:
+            return records.newest(self._engine, wanted.query, wanted.rendering, budget, now_ns)
+        return records.every(self._engine, wanted.query, wanted.rendering, budget)
+
+    async def _begin(self, request: web.Request, response: web.StreamResponse, wanted: Asked) -> None:
+        await response.prepare(request)
+        await self._write(request, response, memoryview(header(wanted.rendering)))
+
+    async def _write(self, request: web.Request, response: web.StreamResponse, data: memoryview) -> None:
+        for first in range(0, len(data), _WRITE_BYTES):
+            try:
+                async with asyncio.timeout(self._stall_s):
+                    await response.write(data[first : first + _WRITE_BYTES])
+            except TimeoutError as error:
+                if request.transport is not None:
+                    request.transport.abort()
+                raise AnswerCutError("client_stalled") from error
+
+    async def _cut(self, request: web.Request, response: web.StreamResponse, told: Refusal) -> None:
+        """Say why the answer ends here, and end it so that it cannot be taken for complete."""
+        await self._write(request, response, memoryview(msgspec.json.encode(told) + b"\n"))
+        if request.transport is not None:
+            request.transport.close()
+
+
+def _engine_limits(limits: QueryLimits, time_s: float) -> Limits:
+    return Limits(time_s=time_s, memory_bytes=limits.memory_bytes, read_bytes=limits.read_bytes, threads=limits.threads)

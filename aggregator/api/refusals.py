@@ -1,0 +1,55 @@
+"""What the engine's failures are in HTTP, naming the limit and the remedy.
+
+504 the time is over; 413 the answer, or what has to be read or held for it, is too large: asking the same again will
+not help; 400 the expression is none; 503 somebody ended the query. What is not foreseen here is a bug, and a 500.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from aggregator.errors import (
+    QueryAnswerError,
+    QueryCancelledError,
+    QueryMemoryError,
+    QueryRegexError,
+    QueryRowsError,
+    QueryTimeoutError,
+    StoreError,
+)
+from service.web import RefusedError
+from wire.answers import Refusal
+
+if TYPE_CHECKING:
+    from aggregator.store.engine import Limits
+
+_NARROWER: Final = "ask for less time, or name a namespace or pod"
+
+
+def refused(error: StoreError, limits: Limits) -> RefusedError | None:
+    """The answer to a query that ended with ``error`` under ``limits``; None if it is a bug."""
+    status, told = 0, Refusal("")
+    headers = {}
+    match error:
+        case QueryTimeoutError():
+            status, told = 504, Refusal(f"the query took longer than {limits.time_s:g} s", "time", _NARROWER)
+        case QueryMemoryError():
+            text = f"the query needs more than {limits.memory_bytes} bytes of memory"
+            status, told = 413, Refusal(text, "memory", f"{_NARROWER}, or lower limit")
+        case QueryRowsError():
+            text = f"the query has to read more than {limits.read_bytes} bytes"
+            status, told = 413, Refusal(text, "read", _NARROWER)
+        case QueryAnswerError():
+            hint = "lower limit; or order=desc or limit=0, which are sent as they are found"
+            status, told = 413, Refusal(str(error), "limit", hint)
+        case QueryRegexError():
+            status, told = 400, Refusal(_complaint(error), "regex", "it must be RE2: no lookaround, no backreferences")
+        case QueryCancelledError():
+            status, told = 503, Refusal("the query was ended by the server", hint="try again")
+            headers = {"Retry-After": "1"}
+    return RefusedError(status, told, headers) if status else None
+
+
+def _complaint(error: StoreError) -> str:
+    """What RE2 has against the expression, without the engine's advice on SQL around it."""
+    return str(error).partition("error: ")[2].partition(". Look at")[0] or "the regular expression is not valid"
