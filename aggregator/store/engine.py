@@ -36,8 +36,9 @@ _R = TypeVar("_R")
 # An insert must become one block, hence one part: above every group the committer makes (`ingest.committer`).
 INSERT_ROWS_MAX: Final = 1 << 20
 _INSERT_SETTINGS: Final = (
-    f"SETTINGS max_insert_threads=1, max_block_size={INSERT_ROWS_MAX}, max_insert_block_size={INSERT_ROWS_MAX}, "
-    f"min_insert_block_size_rows={INSERT_ROWS_MAX}, min_insert_block_size_bytes=0, async_insert=0"
+    f"max_insert_threads=1, max_block_size={INSERT_ROWS_MAX}, max_insert_block_size={INSERT_ROWS_MAX}, "
+    f"min_insert_block_size_rows={INSERT_ROWS_MAX}, min_insert_block_size_bytes=0, max_partitions_per_insert_block=1, "
+    "async_insert=0"
 )
 # Rows in a block of a streamed result: small enough that first rows come soon and a block is a few megabytes.
 _STREAM_BLOCK_ROWS: Final = 8192
@@ -77,6 +78,14 @@ class Limits(msgspec.Struct, frozen=True):
     threads: int = 2
 
 
+class _Column(msgspec.Struct):
+    name: str
+    type: str
+
+
+_COLUMNS: Final = msgspec.json.Decoder(_Column)
+
+
 class Engine:
     """A store directory, opened. `open` makes one; `close` (idempotent) gives the directory back."""
 
@@ -92,6 +101,7 @@ class Engine:
         self._writer = connect()
         self._killer = connect()
         self._every += [self._writer, self._killer]
+        self._types: dict[str, dict[str, str]] = {}
         self._threads = ThreadPoolExecutor(connections, "engine")
         self._writer_thread = ThreadPoolExecutor(1, "engine-insert")
         self._killer_thread = ThreadPoolExecutor(1, "engine-kill")
@@ -190,16 +200,27 @@ class Engine:
         await self._run(self._writer_thread, lambda: self._insert(table, rows))
 
     def _insert(self, table: str, rows: pa.RecordBatch) -> None:
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, rows.schema) as stream:
-            stream.write_batch(rows)
-        columns = ", ".join(rows.schema.names)
-        inserter = self._writer.send_insert(f"INSERT INTO {table} ({columns}) {_INSERT_SETTINGS}", "ArrowStream")
-        try:
-            inserter.append(memoryview(sink.getvalue()))
-            inserter.finish()
-        finally:
-            inserter.close()
+        # The engine reads the columns as a file, one in memory. Not `Connection.send_insert`: chdb-core 26.9 reports
+        # success there for inserts that failed (no space left, a broken constraint), which would lose the rows.
+        with os.fdopen(os.memfd_create("insert", os.MFD_CLOEXEC), "wb") as file:
+            with pa.ipc.new_stream(file, rows.schema) as stream:
+                stream.write_batch(rows)
+            file.flush()
+            columns = ", ".join(rows.schema.names)
+            structure = ", ".join(f"{name} {self._type(table, name)}" for name in rows.schema.names)
+            self._writer.query(
+                f"INSERT INTO {table} ({columns}) SETTINGS {_INSERT_SETTINGS} "  # noqa: S608 - names of ours
+                f"SELECT {columns} FROM file('/proc/self/fd/{file.fileno()}', 'ArrowStream', {{structure:String}})",
+                "TSV",
+                params={"structure": structure},
+            )
+
+    def _type(self, table: str, column: str) -> str:
+        """The type of a column, so that what an insert brings is read as that and never guessed."""
+        if table not in self._types:
+            described = self._writer.query(f"DESCRIBE TABLE {table}", "JSONEachRow").bytes()
+            self._types[table] = {row.name: row.type for row in _COLUMNS.decode_lines(described)}
+        return self._types[table][column]
 
     async def kill(self, mark: str) -> None:
         """End the running query marked ``mark``, if it still runs."""

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aggregator.ingest.plan import INSERTS_MAX, Plan, plan
+from aggregator.ingest.pods import PodStreams
+from aggregator.ingest.rows import DAY_NS
+from tests.aggregator.records import Part, Record, batch, part, source
+from wire.batch import Batch, Flag
+
+A, B = source("a"), source("b")
+TODAY = 20_000
+OLDEST = TODAY - 7
+
+
+def planned(*batches: Batch, **committed: int) -> Plan:
+    known = dict.fromkeys((chunk.source for one in batches for chunk in one.chunks), 0)
+    return plan(batches, known | {source(name): at for name, at in committed.items()}, PodStreams(), OLDEST)
+
+
+def days(name: str, *of_rows: int) -> Part:
+    """One row a position: 1, 2, 3 … on the days given."""
+    return Part(source(name), 0, tuple(Record(1 + i, b"x", day * DAY_NS + i) for i, day in enumerate(of_rows)))
+
+
+def positions_of(found: Plan) -> list[tuple[int, list[tuple[bytes, int]]]]:
+    """(day, rows) of every insert."""
+    return [
+        (one.day, list(zip(one.rows["source"].to_pylist(), one.rows["position"].to_pylist(), strict=True)))
+        for one in found.inserts
+    ]
+
+
+def test_rows_of_one_day_make_one_insert() -> None:
+    found = planned(batch(days("a", TODAY, TODAY)), batch(days("b", TODAY)))
+    assert positions_of(found) == [(TODAY, [(A, 1), (A, 2), (B, 1)])]
+    assert (found.rows_new, found.bytes_new) == (3, 3)
+
+
+def test_a_clock_that_went_back_makes_an_insert_of_its_own() -> None:
+    found = planned(batch(days("a", TODAY, TODAY - 1, TODAY), days("b", TODAY - 1, TODAY)))
+    assert positions_of(found) == [
+        (TODAY - 1, [(B, 1)]),
+        (TODAY, [(A, 1)]),
+        (TODAY - 1, [(A, 2)]),
+        (TODAY, [(B, 2)]),
+        (TODAY, [(A, 3)]),
+    ]
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.lists(st.integers(OLDEST - 2, TODAY), min_size=1, max_size=200),
+    st.lists(st.integers(OLDEST - 2, TODAY), min_size=1, max_size=20),
+)
+def test_any_number_of_first_inserts_holds_a_prefix_of_every_source(first: list[int], second: list[int]) -> None:
+    found = planned(batch(days("a", *first), days("b", *second)))
+    stored: dict[bytes, list[int]] = {A: [], B: []}
+    for day, rows in positions_of(found):
+        for which, position in rows:
+            stored[which].append(position)
+            assert (first if which == A else second)[position - 1] == day
+    for which, of_rows in ((A, first), (B, second)):
+        kept = [i + 1 for i, day in enumerate(of_rows) if day >= OLDEST]
+        assert stored[which] == kept[: len(stored[which])]
+        if stored[which] == kept:
+            assert found.reached[which] == len(of_rows)
+        else:
+            assert len(found.inserts) == INSERTS_MAX
+            assert found.reached[which] == (stored[which][-1] if stored[which] else 0)
+    total = found.rows_new + found.rows_expired + found.rows_cut
+    assert total == len(first) + len(second)
+    assert found.rows_new == sum(len(rows) for rows in stored.values())
+
+
+def test_more_days_in_turn_than_inserts_allowed_are_put_off() -> None:
+    turns = [TODAY - i % 2 for i in range(INSERTS_MAX + 6)]
+    found = planned(batch(days("a", *turns), days("b", TODAY)))
+    assert len(found.inserts) == INSERTS_MAX
+    assert found.rows_cut > 0
+    assert found.reached[A] < len(turns)
+    assert found.reached[B] == 1
+    # The agent goes back to where it was told, and the rest follows.
+    rest = Part(A, found.reached[A], days("a", *turns).records[found.reached[A] :])
+    again = planned(batch(rest), a=found.reached[A])
+    assert again.reached[A] == len(turns)
+
+
+def test_rows_older_than_the_retention_are_reached_but_not_stored() -> None:
+    found = planned(batch(days("a", OLDEST - 1, OLDEST, TODAY)))
+    assert positions_of(found) == [(OLDEST, [(A, 2)]), (TODAY, [(A, 3)])]
+    assert (found.rows_expired, found.reached[A]) == (1, 3)
+
+
+def test_far_future_rows_keep_their_day() -> None:
+    far = 106_000  # the year 2260
+    assert positions_of(planned(batch(days("a", far, TODAY)))) == [(far, [(A, 1)]), (TODAY, [(A, 2)])]
+
+
+def test_only_streams_with_rows_are_written() -> None:
+    (only_out,) = planned(batch(part("a", 0, [1, 2]))).inserts
+    assert [stream.labels["stream"] for stream in only_out.streams] == ["stdout"]
+    (both,) = planned(batch(part("a", 0, [1]), part("a", 1, [2], flags=Flag.STDERR))).inserts
+    assert [stream.labels["stream"] for stream in both.streams] == ["stdout", "stderr"]
+    assert both.rows["stream_id"].to_pylist() == [stream.number for stream in both.streams]
+    assert both.streams[0].labels == {
+        "cluster": "test",
+        "node": "node-1",
+        "namespace": "shop",
+        "pod": "web-0",
+        "uid": "uid-web-0",
+        "container": "app",
+        "stream": "stdout",
+    }
+
+
+def test_nothing_new_makes_no_insert() -> None:
+    found = planned(batch(part("a", 0, [1, 2])), a=2)
+    assert (found.inserts, found.rows_trimmed, found.reached[A]) == ((), 2, 2)

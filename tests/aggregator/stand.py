@@ -1,0 +1,142 @@
+"""The way into a real store, put together for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from prometheus_client import CollectorRegistry
+
+from aggregator.api.batches import Batches
+from aggregator.api.routes import application
+from aggregator.ingest.admission import Admission
+from aggregator.ingest.committer import Committer, Outcome
+from aggregator.metrics import Metrics
+from aggregator.store import schema
+from aggregator.store.engine import Engine
+from aggregator.store.positions import Positions
+from aggregator.store.streams import Streams
+from service.options import Address
+from service.token import Tokens
+from service.web import serve
+from tests.aggregator.records import DAY_S, NOW_S
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from wire.batch import Batch
+
+RETENTION_S: Final = 7.0 * DAY_S
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One stored record."""
+
+    source: str
+    position: int
+    body: str
+    flags: int
+    stream: str
+
+
+class Stand:
+    """An open store and its committer, running."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.registry = CollectorRegistry()
+        self.metrics = Metrics(self.registry)
+        self.positions = Positions(engine)
+        self.streams = Streams(engine)
+        self.committer = Committer(
+            engine,
+            self.positions,
+            self.streams,
+            retention_s=RETENTION_S,
+            metrics=self.metrics,
+            clock=lambda: float(NOW_S),
+        )
+
+    async def commit(self, *batches: Batch) -> list[Outcome]:
+        """Commit batches that arrive together."""
+        return await asyncio.gather(*(self.committer.commit(one, 1_000) for one in batches))
+
+    async def rows(self) -> list[Row]:
+        """Every stored record, by source and position."""
+        return await self.engine.rows(
+            "SELECT replaceAll(reinterpretAsString(source), '.', '') AS source, position, body, flags, "  # noqa: S608
+            "any(labels['stream']) AS stream "
+            f"FROM {schema.LOGS} AS l LEFT JOIN {schema.STREAMS} AS s ON l.stream_id = s.stream_id "
+            "GROUP BY source, position, body, flags, committed_at, ts ORDER BY source, position",
+            Row,
+        )
+
+    async def stored(self) -> list[tuple[str, int]]:
+        """(source, position) of every stored record, one entry a row."""
+        rows = await self.engine.rows(
+            "SELECT replaceAll(reinterpretAsString(source), '.', '') AS text, position AS number "  # noqa: S608
+            f"FROM {schema.LOGS} ORDER BY text, number",
+            _Stored,
+        )
+        return [(row.text, row.number) for row in rows]
+
+    async def count(self, what: str) -> int:
+        """A count of the store, as SQL after ``SELECT count() AS number FROM``."""
+        (row,) = await self.engine.rows(f"SELECT count() AS number FROM {what}", _Count)  # noqa: S608
+        return row.number
+
+    def metric(self, name: str, **labels: str) -> float:
+        """A sample of the registry; 0 if there is none yet."""
+        return self.registry.get_sample_value(f"logboom_aggregator_{name}", labels) or 0.0
+
+
+class _Stored(msgspec.Struct):
+    text: str
+    number: int
+
+
+class _Count(msgspec.Struct):
+    number: int
+
+
+@contextlib.asynccontextmanager
+async def open_stand(path: Path) -> AsyncIterator[Stand]:
+    """A stand on the store in ``path``."""
+    async with Engine.open(f"chdb://{path}", 2) as engine:
+        await schema.create(engine)
+        stand = Stand(engine)
+        task = asyncio.create_task(stand.committer.run())
+        try:
+            yield stand
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+@contextlib.asynccontextmanager
+async def serve_stand(
+    path: Path, *, ingest_memory: int = 128 << 20, body_time_s: float = 30.0, tokens: Tokens | None = None
+) -> AsyncIterator[tuple[Stand, str]]:
+    """A stand behind real HTTP; gives it and its address."""
+    async with open_stand(path) as stand:
+        batches = Batches(stand.committer, Admission(ingest_memory), stand.metrics, body_time_s)
+
+        async def not_ready() -> str | None:
+            return stand.committer.failing()
+
+        app = application(
+            batches=batches,
+            positions=stand.positions,
+            store="store/boot",
+            tokens=tokens,
+            not_ready=not_ready,
+            metrics=stand.metrics,
+            registry=stand.registry,
+        )
+        async with serve(app, Address("127.0.0.1", 0)) as address:
+            yield stand, address.url
+        await batches.close()
