@@ -18,6 +18,7 @@ import prometheus_client
 from prometheus_client import CollectorRegistry
 
 from aggregator.api.batches import Batches
+from aggregator.api.queries import QueryLimits, add_queries
 from aggregator.api.routes import application
 from aggregator.errors import StoreError
 from aggregator.ingest.admission import Admission
@@ -77,6 +78,10 @@ async def run(config: Config) -> None:
             metrics=metrics,
             registry=registry,
         )
+        limits = QueryLimits(
+            time_s=config.query_time_s, memory_bytes=config.query_memory_bytes, concurrent=config.query_concurrent
+        )
+        add_queries(app, engine, limits, registry)
         address = await stack.enter_async_context(serve(app, config.listen))
         if tokens is None and address.host not in _LOOPBACK:
             _log.warning("no --token-file: everyone who reaches the address may read and write every log")
