@@ -1,0 +1,152 @@
+"""The kustomize base: valid Kubernetes objects, and as careful as the documentation says."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent.parent
+BASE = ROOT / "k8s/base"
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+CLUSTER_SCOPED = {"Namespace", "PriorityClass"}
+# The oldest version with support anywhere and the newest that the schemas know.
+KUBERNETES_VERSIONS = ["1.28", kubernetes_validate.latest_version()]
+
+
+def _kustomization() -> dict[str, Any]:
+    return dict(yaml.safe_load((BASE / "kustomization.yaml").read_text()))
+
+
+def _objects() -> list[dict[str, Any]]:
+    """The base's objects, with what its kustomization adds; so that the test needs no kubectl."""
+    kustomization = _kustomization()
+    added = {key: value for entry in kustomization["labels"] for key, value in entry["pairs"].items()}
+    objects = [
+        document for name in kustomization["resources"] for document in yaml.safe_load_all((BASE / name).read_text())
+    ]
+    for document in objects:
+        metadata = document["metadata"]
+        metadata["labels"] = {**metadata.get("labels", {}), **added}
+        if document["kind"] not in CLUSTER_SCOPED:
+            metadata["namespace"] = kustomization["namespace"]
+    return objects
+
+
+OBJECTS = _objects()
+
+
+def _object(kind: str, name: str) -> dict[str, Any]:
+    (found,) = [o for o in OBJECTS if (o["kind"], o["metadata"]["name"]) == (kind, name)]
+    return found
+
+
+def _pod(kind: str, name: str) -> dict[str, Any]:
+    return dict(_object(kind, name)["spec"]["template"]["spec"])
+
+
+AGENT, AGGREGATOR = _pod("DaemonSet", "agent"), _pod("Deployment", "aggregator")
+PODS = [pytest.param(AGENT, id="agent"), pytest.param(AGGREGATOR, id="aggregator")]
+
+
+def test_the_base_lists_every_file() -> None:
+    assert {path.name for path in BASE.iterdir()} == {*_kustomization()["resources"], "kustomization.yaml"}
+
+
+@pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
+@pytest.mark.parametrize("document", OBJECTS, ids=lambda document: f"{document['kind']} {document['metadata']['name']}")
+def test_every_object_is_valid(document: dict[str, Any], version: str) -> None:
+    kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_kustomize_renders_the_same() -> None:
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not installed")
+    done = subprocess.run([kubectl, "kustomize", str(BASE)], capture_output=True, text=True, check=True)
+    rendered = list(yaml.safe_load_all(done.stdout))
+    assert sorted(rendered, key=_key) == sorted(OBJECTS, key=_key)
+
+
+def _key(document: dict[str, Any]) -> tuple[str, str]:
+    return document["kind"], document["metadata"]["name"]
+
+
+@pytest.mark.parametrize("kind", ["DaemonSet", "Deployment"])
+def test_a_selector_matches_its_pods_and_no_others(kind: str) -> None:
+    spec = _object(kind, {"DaemonSet": "agent", "Deployment": "aggregator"}[kind])["spec"]
+    assert spec["selector"]["matchLabels"] == spec["template"]["metadata"]["labels"]
+    assert spec["selector"]["matchLabels"]["app.kubernetes.io/component"] in {"agent", "aggregator"}
+
+
+@pytest.mark.parametrize("pod", PODS)
+def test_a_container_may_do_no_more_than_it_must(pod: dict[str, Any]) -> None:
+    assert pod["automountServiceAccountToken"] is False
+    assert not pod.get("hostNetwork")
+    for container in pod["containers"]:
+        security = container["securityContext"]
+        assert security["readOnlyRootFilesystem"] is True
+        assert security["allowPrivilegeEscalation"] is False
+        assert security["capabilities"] == {"drop": ["ALL"]}
+        assert not security.get("privileged")
+        assert {**pod.get("securityContext", {}), **security}["seccompProfile"] == {"type": "RuntimeDefault"}
+
+
+@pytest.mark.parametrize("pod", PODS)
+def test_a_container_has_limits_and_probes(pod: dict[str, Any]) -> None:
+    for container in pod["containers"]:
+        for kind in ("requests", "limits"):
+            assert set(container["resources"][kind]) == {"cpu", "memory"}
+        ports = {port["name"] for port in container["ports"]}
+        for probe, path in (("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")):
+            assert container[probe]["httpGet"]["path"] == path
+            assert container[probe]["httpGet"]["port"] in ports
+
+
+@pytest.mark.parametrize("pod", PODS)
+def test_every_mount_has_a_volume(pod: dict[str, Any]) -> None:
+    volumes = {volume["name"] for volume in pod["volumes"]}
+    assert {mount["name"] for container in pod["containers"] for mount in container["volumeMounts"]} == volumes
+
+
+@pytest.mark.parametrize("pod", PODS)
+def test_an_image_has_the_projects_version(pod: dict[str, Any]) -> None:
+    assert [container["image"].partition(":")[2] for container in pod["containers"]] == [VERSION]
+
+
+@pytest.mark.parametrize("pod", PODS)
+def test_an_account_exists_and_has_no_token(pod: dict[str, Any]) -> None:
+    assert _object("ServiceAccount", pod["serviceAccountName"])["automountServiceAccountToken"] is False
+
+
+def test_the_agent_runs_on_every_node_and_changes_nothing_there() -> None:
+    assert AGENT["tolerations"] == [{"operator": "Exists"}]
+    assert _object("PriorityClass", AGENT["priorityClassName"])["value"] > 0
+    assert all("hostPath" in volume for volume in AGENT["volumes"])
+    mounts = AGENT["containers"][0]["volumeMounts"]
+    assert all(mount["readOnly"] for mount in mounts)
+    assert {mount["mountPath"] for mount in mounts} == {volume["hostPath"]["path"] for volume in AGENT["volumes"]}
+
+
+def test_the_aggregator_is_alone_with_its_store() -> None:
+    spec = _object("Deployment", "aggregator")["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+    assert AGGREGATOR["securityContext"]["runAsNonRoot"] is True
+    assert AGGREGATOR["securityContext"]["fsGroup"] == AGGREGATOR["securityContext"]["runAsUser"]
+    claims = [v["persistentVolumeClaim"]["claimName"] for v in AGGREGATOR["volumes"] if "persistentVolumeClaim" in v]
+    assert [_object("PersistentVolumeClaim", claim)["kind"] for claim in claims] == ["PersistentVolumeClaim"]
+
+
+def test_the_service_leads_to_the_aggregator() -> None:
+    spec = _object("Service", "aggregator")["spec"]
+    assert spec["selector"] == _object("Deployment", "aggregator")["spec"]["selector"]["matchLabels"]
+    (port,) = spec["ports"]
+    assert port["targetPort"] in {port["name"] for port in AGGREGATOR["containers"][0]["ports"]}
+    (url,) = [e["value"] for e in AGENT["containers"][0]["env"] if e["name"] == "LOGBOOM_AGGREGATOR_URL"]
+    assert url == f"http://{_object('Service', 'aggregator')['metadata']['name']}:{port['port']}"
