@@ -57,9 +57,13 @@ class Shipper:
                 await self._deliver_in_pieces(sealed, error)
                 return
             else:
-                self._heard()
                 self._metrics.batch(sealed, "hole" if answer.hole else "committed", time.monotonic() - began_s)
                 await self._collector.answered(answer, sealed.ends)
+                if answer.hole:
+                    # Reading went back, so the next batch fits. Should it not, that must not become a busy loop.
+                    await asyncio.sleep(self._backoff.next_s())
+                else:
+                    self._heard()
                 return
 
     async def _deliver_in_pieces(self, sealed: Sealed, error: RefusedError) -> None:

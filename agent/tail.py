@@ -181,9 +181,10 @@ class Tail:
         now_s = time.monotonic()
         rounds = []
         for file in self.files():
-            if file.placed and file.assembly.is_open and now_s - file.grown_s > PATIENCE_S:
+            if file.placed and now_s - file.grown_s > PATIENCE_S:
                 records = flush(file.assembly, file.read)
-                rounds.append(_round(records, [file]))
+                if records is not None:
+                    rounds.append(_round(records, [file]))
         return rounds
 
     def measure(self) -> None:
@@ -241,7 +242,7 @@ class Tail:
         """Whether something of ``file`` is still to be read, placed or committed."""
         if file.source is None:
             return False
-        return not file.placed or file.readable or file.assembly.is_open or file.committed < file.shipped
+        return not file.placed or file.readable or file.assembly.open_start is not None or file.committed < file.shipped
 
     def _attempt(self, file: LogFile, call: Callable[[], None]) -> bool:
         """Make a call on ``file``; after one that failed, it is left alone for a while."""
@@ -319,6 +320,7 @@ def _read_lines(file: LogFile) -> _Block | None:
     # After a full read there is more to come at once; else what follows the last newline waits for the file to grow.
     is_whole = end > 0 and len(data) == READ_BYTES_MAX
     file.searched = file.read if is_whole else start + len(data)
+    file.size = max(file.size, start + len(data))
     return _Block(file, data[:end], Segment(end, start, file.time_ns)) if end else None
 
 
@@ -328,6 +330,7 @@ def _read_rest_of_line(file: LogFile, record_bytes_max: int) -> _Block | None:
     Of a line longer than a record may be only the beginning is kept, placed so that its end lies where it does.
     """
     data = os.pread(_descriptor(file), READ_BYTES_MAX, file.searched)
+    file.size = max(file.size, file.searched + len(data))
     end = data.find(b"\n") + 1
     if not end:
         file.searched += len(data)

@@ -75,8 +75,11 @@ class Aggregator:
 
     def commit(self, batch: Batch) -> bool:
         """Store what is new; whether there was no hole."""
-        if any(chunk.start > self.committed(chunk.source) for chunk in batch.chunks):
-            return False
+        reached: dict[bytes, int] = {}
+        for chunk in batch.chunks:
+            if chunk.start > reached.get(chunk.source, self.committed(chunk.source)):
+                return False
+            reached[chunk.source] = chunk.end
         offsets = np.concatenate(([0], np.cumsum(batch.lengths, dtype=np.int64)))
         first = 0
         for chunk in batch.chunks:
