@@ -1,0 +1,291 @@
+r"""Parser of the format of Docker's json-file driver, a block at a time.
+
+    {"log":"text\n","stream":"stderr","time":"2023-04-05T02:29:34.687797577Z"}
+
+A `log` that does not end in a newline goes on in the next object of the stream. Lines of exactly this shape are found
+by their fixed beginning and end and never decoded one by one. Other JSON objects with these fields (`"attrs"`, spaces,
+another order, no `log` where it is empty) are few; each goes through msgspec, which says what the fields are, and must
+be strict JSON. Either way the escapes of the text are replaced in all lines at once: a surrogate without its other half
+becomes U+FFFD, bytes that are not UTF-8 stay as they are.
+https://github.com/moby/moby/blob/master/daemon/logger/jsonfilelog/jsonlog/jsonlogbytes.go
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from agent import timestamps
+from agent.lines import Block, Headers, Lines, cut, first_byte, mask
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.lines import Segment
+
+_Ints = npt.NDArray[np.int64]
+_Bools = npt.NDArray[np.bool_]
+
+
+def _word(text: bytes) -> np.uint64:
+    return np.uint64(int.from_bytes(text, "little"))
+
+
+_QUOTE: Final = ord('"')
+_BACKSLASH: Final = ord("\\")
+_PREFIX: Final = b'{"log":"'
+_SUFFIX: Final = b'"}'
+# Between the text and the time, as words.
+_BETWEEN: Final = len('","stream":"stdout","time":"')
+_STREAM: Final = _word(b'","strea')
+_STDOUT: Final = (_word(b'm":"stdo'), _word(b'ut","tim'))
+_STDERR: Final = (_word(b'm":"stde'), _word(b'rr","tim'))
+_TIME: Final = _word(b'e":"')
+# Quotes of a line of this shape outside its text.
+_QUOTES: Final = 12
+# Docker writes UTC: `2023-04-05T02:29:34Z`, at most nine digits more and their dot.
+_TIME_BYTES_MAX: Final = 30
+# Looked at before the suffix: all of a time, its opening quote, and words around them.
+_WINDOW_BYTES: Final = 40
+_WORD_BYTES: Final = 8
+# What a backslash and a byte stand for; 0: nothing. Behind `u` come four digits.
+_SIMPLE: Final = np.zeros(256, np.uint8)
+_SIMPLE[np.frombuffer(b'"\\/bfnrtu', np.uint8)] = np.frombuffer(b'"\\/\b\f\n\r\tu', np.uint8)
+_LONG_BYTES: Final = len("\\uXXXX")
+_HEX: Final = np.full(256, -1)
+for _digit in "0123456789abcdefABCDEF":
+    _HEX[ord(_digit)] = int(_digit, 16)
+_REPLACEMENT: Final = 0xFFFD
+_HIGH_SURROGATES: Final = 0xD800
+_LOW_SURROGATES: Final = 0xDC00
+_SURROGATES_MASK: Final = 0xFC00
+# What the first byte of UTF-8 begins with, by how many bytes there are.
+_LEADS: Final = np.array([0, 0, 0xC0, 0xE0, 0xF0])
+
+
+class _Object(msgspec.Struct):
+    stream: Literal["stdout", "stderr"]
+    time: str
+    log: msgspec.Raw = msgspec.Raw(b'""')  # Docker leaves an empty one out
+
+
+_DECODER: Final = msgspec.json.Decoder(_Object)
+
+
+class _Fields(msgspec.Struct, frozen=True, eq=False):
+    """Where the fields of n lines are, as offsets in the block; they mean nothing where ``found`` is False.
+
+    The escaped text lies between ``starts`` and ``ends``, the time at ``times`` and has ``time_bytes``.
+    """
+
+    found: _Bools
+    stderr: _Bools
+    starts: _Ints
+    ends: _Ints
+    times: _Ints
+    time_bytes: _Ints
+
+
+def parse(block: bytes | memoryview, segments: Sequence[Segment]) -> Lines:
+    """The lines of ``block``, which is the bytes of ``segments`` one after another, each ending in a newline."""
+    cutting = cut(block, segments)
+    text = cutting.text
+    fields = _located(cutting)
+    whole = (text[fields.ends - 2] == _BACKSLASH) & (text[fields.ends - 1] == ord("n"))
+    # Most blocks of plain text have no escape but the newline at each line's end, and need no look at others.
+    plain = bool(fields.found.all()) and (
+        np.count_nonzero(text == _BACKSLASH) == np.count_nonzero(whole)
+        and np.count_nonzero(text == _QUOTE) == _QUOTES * whole.size
+    )
+    if plain:
+        times, valid = timestamps.parse(cutting, fields.times, fields.time_bytes)
+        counts = whole.astype(np.int64)
+    else:
+        escapes = _escape_starts(text)
+        fields = _decoded(cutting, fields, _odd(text, fields, escapes))
+        times, valid = timestamps.parse(cutting, fields.times, fields.time_bytes)
+        valid &= fields.found
+        escapes, counts = _valid_escapes(cutting, fields, escapes, valid)
+        last = escapes[np.maximum(counts.cumsum() - 1, 0)] if escapes.size else fields.ends
+        whole = (counts > 0) & (last == fields.ends - 2) & (text[last + 1] == ord("n"))
+    starts = np.where(valid, fields.starts, cutting.starts)
+    ends = np.where(valid, fields.ends, cutting.ends)
+    whole &= valid
+    lengths = ends - starts - counts - whole
+    inside = mask(starts, ends - 2 * whole)
+    if not plain:
+        lengths -= _replace(cutting, inside, escapes)
+    body = text[: inside.size][inside]
+    return cutting.lines(Headers(valid, times, fields.stderr, ~whole), lengths, body)
+
+
+def _located(cutting: Block) -> _Fields:
+    """The fields of the lines that begin and end as Docker writes them; what lies between is not looked at."""
+    starts, ends = cutting.starts, cutting.ends
+    at = ends - len(_SUFFIX) - _WINDOW_BYTES
+    window = cutting.words(np.maximum(at, 0), _WINDOW_BYTES // _WORD_BYTES + 1)
+    # The quote before the time is the last one in words 1 and 2; turned round, the first.
+    quote = first_byte(window[2].byteswap(), _QUOTE)
+    quote += np.where(quote == _WORD_BYTES, first_byte(window[1].byteswap(), _QUOTE), 0)
+    time_bytes = quote + (_WINDOW_BYTES - 3 * _WORD_BYTES)
+    times = ends - len(_SUFFIX) - time_bytes
+    text_starts, text_ends = starts + len(_PREFIX), times - _BETWEEN
+    between = cutting.words(np.maximum(text_ends, 0), 4)
+    stderr = (between[1] == _STDERR[0]) & (between[2] == _STDERR[1])
+    found = (time_bytes <= _TIME_BYTES_MAX) & (text_starts <= text_ends)
+    found &= cutting.words(starts, 1)[0] == _word(_PREFIX)
+    found &= window[5] & np.uint64(0xFFFF) == _word(_SUFFIX)
+    found &= (between[0] == _STREAM) & (between[3] & np.uint64(0xFFFFFFFF) == _TIME)
+    found &= stderr | ((between[1] == _STDOUT[0]) & (between[2] == _STDOUT[1]))
+    return _Fields(
+        found,
+        stderr & found,
+        np.where(found, text_starts, starts),
+        np.where(found, text_ends, starts),
+        np.where(found, times, starts),
+        np.where(found, time_bytes, 0),
+    )
+
+
+def _escape_starts(text: npt.NDArray[np.uint8]) -> _Ints:
+    """The offsets of the backslashes that are not themselves escaped: every other one of a run."""
+    at = np.flatnonzero(text == _BACKSLASH)
+    follows = np.zeros(at.size, np.bool_)
+    follows[1:] = at[1:] == at[:-1] + 1
+    if not follows.any():
+        return at
+    place = np.arange(at.size)
+    behind = place - np.maximum.accumulate(np.where(follows, 0, place))
+    starts: _Ints = at[behind % 2 == 0]
+    return starts
+
+
+def _odd(text: npt.NDArray[np.uint8], fields: _Fields, escapes: _Ints) -> _Ints:
+    """The rows whose fields are not where they were looked for: not found, or a quote ends the text before its end."""
+    if fields.found.all() and not (text[fields.ends - 1] == _BACKSLASH).any():
+        quotes = _QUOTES * fields.found.size + np.count_nonzero(text[escapes + 1] == _QUOTE)
+        if np.count_nonzero(text == _QUOTE) == quotes:
+            return np.zeros(0, np.int64)
+    escaped = np.zeros(text.size, np.bool_)
+    escaped[escapes + 1] = True
+    ending = np.flatnonzero((text == _QUOTE) & ~escaped)
+    inside = np.searchsorted(ending, fields.ends) - np.searchsorted(ending, fields.starts)
+    return np.flatnonzero(~fields.found | (inside != 0) | escaped[fields.ends])
+
+
+def _decoded(cutting: Block, fields: _Fields, rows: _Ints) -> _Fields:
+    """The ``fields``, those of ``rows`` by decoding each line; not found where that fails."""
+    if not rows.size:
+        return fields
+    changed = _Fields(
+        fields.found.copy(),
+        fields.stderr.copy(),
+        fields.starts.copy(),
+        fields.ends.copy(),
+        fields.times.copy(),
+        fields.time_bytes.copy(),
+    )
+    for row in rows.tolist():
+        start = int(cutting.starts[row])
+        line = cutting.text[start : int(cutting.ends[row])].tobytes()
+        found = _decoded_line(line)
+        changed.found[row] = found is not None
+        stderr, log, log_size, time, time_size = found or (False, 0, 0, 0, 0)
+        changed.stderr[row] = stderr
+        changed.starts[row] = start + log
+        changed.ends[row] = start + log + log_size
+        changed.times[row] = start + time
+        changed.time_bytes[row] = time_size
+    return changed
+
+
+def _decoded_line(line: bytes) -> tuple[bool, int, int, int, int] | None:
+    """Whether it is stderr, offset and size of the escaped text, offset and size of the time; None if malformed.
+
+    The same bytes may stand in the line twice, then either place will do.
+    """
+    try:
+        decoded = _DECODER.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    log, time = bytes(decoded.log), decoded.time.encode()
+    time_at = line.find(b'"%b"' % time)
+    if log[:1] != b'"' or time_at < 0:
+        return None
+    return decoded.stream == "stderr", max(line.find(log), 0) + 1, len(log) - 2, time_at + 1, len(time)
+
+
+def _valid_escapes(cutting: Block, fields: _Fields, escapes: _Ints, valid: _Bools) -> tuple[_Ints, _Ints]:
+    """The escapes inside the texts of ``valid`` lines, and how many each line has: int64[m], int64[n].
+
+    A line with an escape that stands for nothing becomes invalid: this changes ``valid``.
+    """
+    escapes, counts = _inside(escapes, fields, valid)
+    kind = cutting.text[escapes + 1]
+    bad = _SIMPLE[kind] == 0
+    long = np.flatnonzero(kind == ord("u"))
+    if long.size:
+        ends = fields.ends[np.searchsorted(cutting.ends, escapes[long])]
+        bad[long] = (_hex(cutting.text, escapes[long]) < 0) | (escapes[long] + _LONG_BYTES > ends)
+    if bad.any():
+        valid[np.searchsorted(cutting.ends, escapes[bad])] = False
+        escapes, counts = _inside(escapes, fields, valid)
+    return escapes, counts
+
+
+def _inside(escapes: _Ints, fields: _Fields, valid: _Bools) -> tuple[_Ints, _Ints]:
+    first = np.searchsorted(escapes, fields.starts)
+    counts = np.where(valid, np.searchsorted(escapes, fields.ends) - first, 0)
+    if counts.sum() != escapes.size:
+        chosen = mask(first, first + counts)
+        escapes = escapes[: chosen.size][chosen]
+    return escapes, counts
+
+
+def _hex(text: npt.NDArray[np.uint8], long: _Ints) -> _Ints:
+    """The UTF-16 units of the escapes ``long``; -1 where the digits are none."""
+    digits = _HEX[text[long[:, np.newaxis] + np.arange(_LONG_BYTES - 4, _LONG_BYTES)]]
+    units: _Ints = digits @ np.array([4096, 256, 16, 1])
+    return np.where((digits >= 0).all(axis=1), units, -1)
+
+
+def _scalars(long: _Ints, unit: _Ints) -> _Ints:
+    """The code points of the escapes ``long`` of UTF-16 units; -1 for the first of a pair: the second has its own."""
+    half = unit & _SURROGATES_MASK
+    first = half == _HIGH_SURROGATES
+    second = half == _LOW_SURROGATES
+    pair = np.flatnonzero(first[:-1] & second[1:] & (long[1:] == long[:-1] + _LONG_BYTES))
+    code = np.where(first | second, _REPLACEMENT, unit)
+    code[pair] = -1
+    code[pair + 1] = 0x10000 + ((unit[pair] & 0x3FF) << 10) + (unit[pair + 1] & 0x3FF)
+    return code
+
+
+def _replace(cutting: Block, inside: _Bools, escapes: _Ints) -> _Ints:
+    """Put what the escapes stand for into their last bytes, and take their other bytes out of ``inside``.
+
+    Gives how many bytes were taken out of each line beyond one an escape: int64[n].
+    """
+    text = cutting.text
+    # The newline that ends the last line's text lies behind the mask.
+    escapes = escapes[: np.searchsorted(escapes, inside.size)]
+    kind = text[escapes + 1]
+    inside[escapes] = False
+    long = escapes[kind == ord("u")]
+    units = _hex(text, long)
+    text[escapes + 1] = _SIMPLE[kind]
+    removed = np.zeros(cutting.ends.size, np.int64)
+    if long.size:
+        code = _scalars(long, units)
+        kept = (code >= 0).astype(np.int64) + (code >= 0x80) + (code >= 0x800) + (code >= 0x10000)  # noqa: PLR2004 - UTF-8
+        for back in range(_LONG_BYTES):
+            at = long + (_LONG_BYTES - 1 - back)
+            inside[at] = back < kept
+            rest = code >> (6 * min(back, 3))
+            lead = _LEADS[kept] | rest
+            text[at] = np.where(back + 1 < kept, 0x80 | rest & 0x3F, lead) & 0xFF
+        np.add.at(removed, np.searchsorted(cutting.ends, long), _LONG_BYTES - 1 - kept)
+    return removed

@@ -1,0 +1,137 @@
+"""The times in the columns: RFC 3339 as the runtimes write it, many at a time.
+
+    2023-04-05T02:29:34[.f…]Z        containerd, Docker: 0 to 9 digits of fraction, trailing zeros cut off
+    2023-04-05T02:29:34[.f…]+02:00   CRI-O
+
+A second 60 is refused: no runtime writes it, Go's clock has no leap seconds. Digits are computed eight at a time
+inside 64-bit words (https://lemire.me/blog/2022/01/21/swar-explained-parsing-eight-digits/); date, hour and minute
+only once for neighbours that share them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from wire.codec import TIME_NS_MAX
+
+if TYPE_CHECKING:
+    from agent.lines import Block
+
+# From "…:34Z" to nine digits and a numeric zone.
+TEXT_BYTES_MIN: Final = 20
+TEXT_BYTES_MAX: Final = 35
+_YEARS: Final = (1970, 2261)  # what the wire's TIME_NS_MAX leaves room for
+_SECOND_NS: Final = 1_000_000_000
+_ZEROS: Final = np.uint64(0x3030303030303030)
+_HIGH: Final = np.uint64(0x8080808080808080)
+_OVER_NINE: Final = np.uint64(0x7676767676767676)  # carries into the high bit of a byte above 9
+_DAYS_BEFORE_MONTH: Final = np.array([0, 0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334])
+_DAYS_OF_MONTH: Final = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
+_FEBRUARY: Final = 2
+_DIGIT_MAX: Final = 9
+_MONTH_MAX: Final = 12
+_HOUR_MAX: Final = 23
+_MINUTE_MAX: Final = 59
+# Digits of fraction by length of the whole text; -1: there is no such text. A dot without digits is none.
+_DIGITS_ZULU: Final = np.full(TEXT_BYTES_MAX + 2, -1)
+_DIGITS_ZULU[20] = 0
+_DIGITS_ZULU[22:31] = np.arange(1, 10)
+_DIGITS_OFFSET: Final = np.full(TEXT_BYTES_MAX + 2, -1)
+_DIGITS_OFFSET[25] = 0
+_DIGITS_OFFSET[27:36] = np.arange(1, 10)
+# The lowest bytes of a word that are the first 0 to 9 digits of a fraction (the ninth is beyond the word).
+_DIGIT_BYTES: Final = np.array([(1 << 8 * min(n, 8)) - 1 for n in range(10)], np.uint64)
+
+_Ints = npt.NDArray[np.int64]
+_Bools = npt.NDArray[np.bool_]
+_Words = npt.NDArray[np.uint64]
+
+
+def parse(block: Block, starts: _Ints, lengths: _Ints) -> tuple[_Ints, _Bools]:
+    """The times of the texts at ``starts`` in ``block``: int64[n] ns, and bool[n], whether the text is a time.
+
+    ``lengths`` outside `TEXT_BYTES_MIN` to `TEXT_BYTES_MAX` are no time. ``starts`` are offsets inside the block.
+    """
+    lengths = np.clip(lengths, 0, TEXT_BYTES_MAX + 1)
+    day_word, minute_word, second_word, fraction_word = block.words(starts, 4)
+    zulu = block.text[starts + np.maximum(lengths - 1, 0)] == ord("Z")
+    digits = np.where(zulu, _DIGITS_ZULU[lengths], _DIGITS_OFFSET[lengths])
+    minutes, ok = _minutes(day_word, minute_word)
+    seconds, seconds_ok = _seconds(second_word, digits)
+    fractions, fractions_ok = _fractions(second_word, fraction_word, digits)
+    ok &= (digits >= 0) & seconds_ok & fractions_ok
+    times = minutes + seconds * _SECOND_NS + fractions
+    other = np.flatnonzero(~zulu & ok)
+    if other.size:
+        offsets, offsets_ok = _offsets(block, starts[other] + lengths[other] - 6)
+        times[other] -= offsets
+        ok[other] = offsets_ok
+        ok &= (times >= 0) & (times <= TIME_NS_MAX)
+    return times, ok
+
+
+def _minutes(day_word: _Words, minute_word: _Words) -> tuple[_Ints, _Bools]:
+    """The ns of "YYYY-MM-" and "DDTHH:MM". Lines of one minute stand together, so only the first of a run is read."""
+    if not day_word.size:
+        return np.zeros(0, np.int64), np.zeros(0, np.bool_)
+    changed = (day_word[1:] != day_word[:-1]) | (minute_word[1:] != minute_word[:-1])
+    heads = np.concatenate([np.zeros(1, np.int64), np.flatnonzero(changed) + 1])
+    repeats = np.diff(heads, append=day_word.size)
+    minutes, ok = _calendar(np.stack([day_word[heads], minute_word[heads]], axis=1).view(np.uint8).astype(np.int64))
+    return np.repeat(minutes, repeats), np.repeat(ok, repeats)
+
+
+def _calendar(text: _Ints) -> tuple[_Ints, _Bools]:
+    """The ns of int64[n, 16], the bytes of "YYYY-MM-DDTHH:MM"."""
+    ok = (text[:, [4, 7, 10, 13]] == np.frombuffer(b"--T:", np.uint8)).all(axis=1)
+    digit = text - ord("0")
+    numeric = digit[:, [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15]]
+    ok &= ((numeric >= 0) & (numeric <= _DIGIT_MAX)).all(axis=1)
+    pair = digit[:, :-1] * 10 + digit[:, 1:]
+    year, month, day, hour, minute = pair[:, 0] * 100 + pair[:, 2], pair[:, 5], pair[:, 8], pair[:, 11], pair[:, 14]
+    ok &= (year >= _YEARS[0]) & (year <= _YEARS[1]) & (month >= 1) & (month <= _MONTH_MAX)
+    month = np.where(ok, month, 1)
+    leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
+    ok &= (day >= 1) & (day <= _DAYS_OF_MONTH[month] + (leap & (month == _FEBRUARY)))
+    ok &= (hour <= _HOUR_MAX) & (minute <= _MINUTE_MAX)
+    before = year - 1
+    leap_days = before // 4 - before // 100 + before // 400 - 477  # 477: those before 1970
+    days = (year - _YEARS[0]) * 365 + leap_days + _DAYS_BEFORE_MONTH[month] + (leap & (month > _FEBRUARY)) + day - 1
+    return np.where(ok, ((days * 24 + hour) * 60 + minute) * (60 * _SECOND_NS), 0), ok
+
+
+def _seconds(word: _Words, digits: _Ints) -> tuple[_Ints, _Bools]:
+    """The seconds of ":SS.…", the dot only there if there are ``digits``."""
+    tens = (word >> np.uint64(8) & np.uint64(0xFF)) - np.uint64(ord("0"))
+    ones = (word >> np.uint64(16) & np.uint64(0xFF)) - np.uint64(ord("0"))
+    ok = (word & np.uint64(0xFF) == ord(":")) & (tens * np.uint64(10) + ones <= _MINUTE_MAX) & (ones <= _DIGIT_MAX)
+    ok &= (word >> np.uint64(24) & np.uint64(0xFF) == ord(".")) | (digits == 0)
+    return (tens * np.uint64(10) + ones).astype(np.int64), ok
+
+
+def _fractions(second_word: _Words, fraction_word: _Words, digits: _Ints) -> tuple[_Ints, _Bools]:
+    """The ns of the up to nine ``digits`` that begin at the fourth byte from the end of ``second_word``."""
+    eight = (second_word >> np.uint64(32)) | (fraction_word << np.uint64(32))
+    # Digits that are not there count as zeros (-1, no time at all, reads as nine).
+    eight = (eight ^ _ZEROS) & _DIGIT_BYTES[digits]
+    ninth = (fraction_word >> np.uint64(32) & np.uint64(0xFF)) ^ np.uint64(ord("0"))
+    ninth = np.where(digits == _DIGIT_MAX, ninth, np.uint64(0))
+    ok = ((((eight + _OVER_NINE) | eight) & _HIGH) == 0) & (ninth <= _DIGIT_MAX)
+    pairs = (eight * np.uint64(10) + (eight >> np.uint64(8))) & np.uint64(0x00FF00FF00FF00FF)
+    fours = (pairs * np.uint64(100) + (pairs >> np.uint64(16))) & np.uint64(0x0000FFFF0000FFFF)
+    value = (fours * np.uint64(10_000) + (fours >> np.uint64(32))) & np.uint64(0xFFFFFFFF)
+    return (value * np.uint64(10) + ninth).astype(np.int64), ok
+
+
+def _offsets(block: Block, at: _Ints) -> tuple[_Ints, _Bools]:
+    """The ns east of Greenwich of the zones "±hh:mm" at the offsets ``at``."""
+    text = block.words(at, 1)[0].view(np.uint8).reshape(-1, 8).astype(np.int64)
+    digit = text[:, [1, 2, 4, 5]] - ord("0")
+    ok = ((digit >= 0) & (digit <= _DIGIT_MAX)).all(axis=1) & (text[:, 3] == ord(":"))
+    hours, minutes = digit[:, 0] * 10 + digit[:, 1], digit[:, 2] * 10 + digit[:, 3]
+    ok &= ((text[:, 0] == ord("+")) | (text[:, 0] == ord("-"))) & (hours <= _HOUR_MAX) & (minutes <= _MINUTE_MAX)
+    sign = np.where(text[:, 0] == ord("-"), -1, 1)
+    return sign * (hours * 60 + minutes) * (60 * _SECOND_NS), ok
