@@ -103,6 +103,8 @@ class Tail:
                 file.fd is not None or (file.size == entry.size and file.entry.modified_ns == entry.modified_ns)
             ):
                 del gone[entry.device, entry.inode]
+                if file.entry.path != entry.path:
+                    file.retry_s = 0.0  # it may have been renamed just before it was to be opened
                 file.entry = entry
             else:
                 file = LogFile(listing.container, entry)
