@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +23,7 @@ def test_windows_make_up_the_whole_without_overlap(edges: list[int], direction: 
     assert windows[0].start_ns == start
     assert windows[-1].end_ns == end
     assert all(one.start_ns < one.end_ns for one in windows)
-    assert all(one.end_ns == other.start_ns for one, other in zip(windows, windows[1:], strict=False))
+    assert all(one.end_ns == other.start_ns for one, other in itertools.pairwise(windows))
 
 
 def test_the_newest_minute_is_asked_first_also_when_the_query_ends_later() -> None:
@@ -38,4 +40,4 @@ def test_a_cut_window_is_still_whole(start: int, size: int, cuts: list[int]) -> 
     parts = cut(Window(start, start + size), sorted(cuts))
     assert parts[0].start_ns == start
     assert parts[-1].end_ns == start + size
-    assert all(one.end_ns == other.start_ns for one, other in zip(parts, parts[1:], strict=False))
+    assert all(one.end_ns == other.start_ns for one, other in itertools.pairwise(parts))
