@@ -12,9 +12,9 @@ import msgspec
 # for the positions of all its sources again.
 STORE_HEADER = "Logboom-Store"
 
-# One GET /v1/positions names at most this many sources: 33 bytes each keeps the request line under the 8 KiB that
-# HTTP servers and proxies commonly accept.
-SOURCES_PER_REQUEST_MAX = 200
+# One GET /v1/positions names at most this many sources: 40 bytes each, `&source=` and all, keep the request line under
+# the 8 KiB that HTTP servers and proxies commonly accept, beside the longest escaped names of a cluster and a node.
+SOURCES_PER_REQUEST_MAX = 150
 
 
 class Committed(msgspec.Struct, frozen=True):

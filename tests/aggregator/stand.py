@@ -19,7 +19,6 @@ from aggregator.store.engine import Engine
 from aggregator.store.positions import Positions
 from aggregator.store.streams import Streams
 from service.options import Address
-from service.token import Tokens
 from service.web import serve
 from tests.aggregator.records import DAY_S, NOW_S
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from service.token import Tokens
     from wire.batch import Batch
 
 RETENTION_S: Final = 7.0 * DAY_S

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from aggregator.errors import QueryRegexError, QueryTimeoutError, StoreError, StoreFullError, StoreLockedError
+from aggregator.store import columns, schema
+from aggregator.store.engine import INSERT_ROWS_MAX, Engine, Limits, directory_of
+from aggregator.store.failures import failure
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Number(msgspec.Struct):
+    n: int
+
+
+class Text(msgspec.Struct):
+    text: str
+
+
+async def number(engine: Engine, sql: str) -> int:
+    (row,) = await engine.rows(sql, Number)
+    return row.n
+
+
+def rows_of_logs(count: int, *, day: int = 20_000) -> pa.RecordBatch:
+    arrays = {
+        "namespace": columns.strings(["shop"] * count),
+        "stream_id": columns.fixed(np.zeros(count, np.uint64), pa.uint64()),
+        "ts": columns.fixed(np.full(count, day * 86_400 * 10**9), pa.timestamp("ns", "UTC")),
+        "source": columns.fixed(np.zeros(count, "V16"), pa.binary(16)),
+        "position": columns.fixed(np.arange(1, count + 1, dtype=np.uint64), pa.uint64()),
+        "flags": columns.fixed(np.zeros(count, np.uint8), pa.uint8()),
+        "body": columns.variable(np.full(count, 20), bytes(20 * count), pa.binary()),
+    }
+    return pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
+
+
+async def test_the_largest_insert_is_one_part(engine: Engine) -> None:
+    await engine.execute("SYSTEM STOP MERGES")
+    await engine.insert(schema.LOGS, rows_of_logs(INSERT_ROWS_MAX))
+    parts = "SELECT count() AS n FROM system.parts WHERE table = 'logs' AND rows = {rows:UInt64}"
+    (row,) = await engine.rows(parts, Number, {"rows": INSERT_ROWS_MAX})
+    assert row.n == 1
+    assert await number(engine, f"SELECT count() AS n FROM {schema.LOGS}") == INSERT_ROWS_MAX  # noqa: S608
+
+
+async def test_an_insert_is_bounded(engine: Engine) -> None:
+    for count in (0, INSERT_ROWS_MAX + 1):
+        with pytest.raises(ValueError, match="an insert has 1 to"):
+            await engine.insert(schema.LOGS, rows_of_logs(count))
+
+
+async def test_an_insert_into_two_partitions_fails_whole(engine: Engine) -> None:
+    two_days = pa.Table.from_batches([rows_of_logs(2), rows_of_logs(2, day=20_001)]).combine_chunks().to_batches()[0]
+    with pytest.raises(StoreError, match="Too many partitions"):
+        await engine.insert(schema.LOGS, two_days)
+    assert await number(engine, f"SELECT count() AS n FROM {schema.LOGS}") == 0  # noqa: S608
+
+
+async def test_a_failing_insert_says_so_and_the_next_one_works(engine: Engine) -> None:
+    await engine.execute(f"ALTER TABLE {schema.LOGS} ADD CONSTRAINT small CHECK position < 3")
+    with pytest.raises(StoreError, match="VIOLATED_CONSTRAINT"):
+        await engine.insert(schema.LOGS, rows_of_logs(3))
+    await engine.insert(schema.LOGS, rows_of_logs(2))
+    assert await number(engine, f"SELECT count() AS n FROM {schema.LOGS}") == 2  # noqa: S608
+
+
+@pytest.mark.parametrize("value", ["", "it's", "back\\slash", "tab\tnew\nline\r", "nul\0", "{x:String}", "żółw 🐢"])
+async def test_parameters_arrive_as_they_are(engine: Engine, value: str) -> None:
+    (one,) = await engine.rows("SELECT {x:String} AS text", Text, {"x": value})
+    (many,) = await engine.rows("SELECT {x:Array(String)}[2] AS text", Text, {"x": ["", value]})
+    assert (one.text, many.text) == (value, value)
+
+
+async def test_failures_have_types(engine: Engine) -> None:
+    with pytest.raises(QueryRegexError):
+        await engine.rows("SELECT match('a', {x:String}) AS n", Number, {"x": "("})
+    with pytest.raises(QueryTimeoutError):
+        await number_of_forever(engine, Limits(time_s=0.2))
+    assert await number(engine, "SELECT 1 AS n") == 1
+
+
+async def number_of_forever(engine: Engine, limits: Limits) -> None:
+    await engine.rows(
+        "SELECT count() AS n FROM numbers(100000000000) WHERE sipHash64(number) = 1", Number, None, limits
+    )
+
+
+async def test_a_cancelled_query_ends_and_gives_its_connection_back(tmp_path: Path) -> None:
+    async with Engine.open(f"chdb://{tmp_path}/store", 1) as engine:
+        for _ in range(3):
+            running = asyncio.create_task(number_of_forever(engine, Limits(time_s=120)))
+            done, _ = await asyncio.wait([running], timeout=0.2)
+            assert not done
+            running.cancel()
+            await asyncio.wait([running])
+            async with asyncio.timeout(10):  # the only connection there is
+                assert await number(engine, "SELECT 1 AS n") == 1
+
+
+async def test_a_store_is_opened_by_one_process_at_a_time(engine: Engine) -> None:
+    program = (
+        "import asyncio, sys; from aggregator.store.engine import Engine\n"
+        "async def main():\n    async with Engine.open(sys.argv[1]): pass\n"
+        "asyncio.run(main())"
+    )
+    second = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", program, f"chdb://{engine.path}"], capture_output=True, check=False
+    )
+    assert second.returncode == 1
+    assert b"StoreLockedError" in second.stderr
+    assert b"in use by another process" in second.stderr
+
+
+async def test_a_store_that_is_open_cannot_be_opened_again(engine: Engine) -> None:
+    with pytest.raises(StoreLockedError):
+        async with Engine.open(f"chdb://{engine.path}"):
+            pass
+
+
+async def test_closing_twice_is_once(tmp_path: Path) -> None:
+    async with Engine.open(f"chdb://{tmp_path}/store", 1) as engine:
+        await engine.close()
+
+
+@pytest.mark.parametrize(
+    "url", ["http://x/y", "chdb://relative", "chdb://host/path", "chdb:///x?y=z", "/plain/path", ""]
+)
+def test_what_is_no_store_address_says_what_is(url: str) -> None:
+    with pytest.raises(StoreError, match="chdb:///absolute/path"):
+        directory_of(url)
+
+
+async def test_a_store_that_cannot_be_made_says_why(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"file/store cannot be opened"):
+        async with Engine.open(f"chdb://{tmp_path}/file/store"):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Code: 243. DB::Exception: Cannot reserve 1.00 MiB", StoreFullError),
+        ("Code: 74. DB::ErrnoException: Cannot write: errno: 28, strerror: No space left on device", StoreFullError),
+        ("nothing like a code", StoreError),
+    ],
+)
+def test_error_texts_become_types(text: str, kind: type[StoreError]) -> None:
+    assert type(failure(RuntimeError(text))) is kind

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from aggregator.config import Config, command
+from service.options import Address
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DAY_S = 86_400.0
+
+
+def told(*arguments: str, env: Mapping[str, str] | None = None) -> Config:
+    heard: list[Config] = []
+    result = CliRunner().invoke(command(heard.append), arguments, env=env or {})
+    assert result.exit_code == 0, result.output
+    return heard[0]
+
+
+def test_without_options_it_listens_on_loopback_and_keeps_seven_days() -> None:
+    assert told() == Config(
+        listen=Address("127.0.0.1", 8080),
+        store=f"chdb://{Path.cwd()}/data",
+        token_file=None,
+        retention_s=7 * DAY_S,
+        ingest_memory_bytes=256 << 20,
+        query_time_s=60.0,
+        query_memory_bytes=1 << 30,
+        query_concurrent=4,
+        log_level="info",
+        log_format="text",
+    )
+
+
+def test_a_flag_beats_the_environment_and_that_beats_the_file(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(
+        'listen = "127.0.0.1:1"\nstore = "chdb:///file"\nretention = "3d"\nquery-concurrent = 2\n'
+    )
+    found = told(
+        "--config",
+        str(tmp_path / "config.toml"),
+        "--listen",
+        ":3",
+        env={"LOGBOOM_LISTEN": "127.0.0.1:2", "LOGBOOM_STORE": "chdb:///environment"},
+    )
+    assert found.listen == Address("0.0.0.0", 3)  # noqa: S104 - compared, not bound
+    assert found.store == "chdb:///environment"
+    assert (found.retention_s, found.query_concurrent) == (3 * DAY_S, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--listen", "nowhere"), "--listen"),
+        (("--retention", "1h"), "at least 1d"),
+        (("--ingest-memory", "1MiB"), "at least 128MiB"),
+        (("--query-memory", "1KiB"), "at least 64MiB"),
+        (("--query-time", "0s"), "at least 1ms"),
+        (("--query-concurrent", "0"), "--query-concurrent"),
+        (("--config", "/does/not/exist"), "--config"),
+        (("--nonsense",), "--nonsense"),
+    ],
+)
+def test_a_wrong_option_is_named(arguments: tuple[str, ...], named: str) -> None:
+    result = CliRunner().invoke(command(lambda _: None), arguments)
+    assert result.exit_code == 2
+    assert named in result.output
+
+
+def test_help_names_every_option_with_its_variable() -> None:
+    text = CliRunner().invoke(command(lambda _: None), ["--help"], terminal_width=200).output
+    for parameter in command(lambda _: None).params:
+        assert parameter.opts[0] in text
+        assert isinstance(parameter.envvar, str) or parameter.name == "version", parameter.name
+        if isinstance(parameter.envvar, str):
+            assert parameter.envvar in text
