@@ -11,12 +11,14 @@ RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheel .
 FROM build AS agent-build
 RUN python -m venv --without-pip /opt/logboom \
  && pip --python /opt/logboom/bin/python install --require-hashes --only-binary :all: -r requirements/agent.txt \
- && pip --python /opt/logboom/bin/python install --no-deps /wheel/*.whl
+ && pip --python /opt/logboom/bin/python install --no-deps /wheel/*.whl \
+ && find /opt/logboom -depth -type d -name tests -exec rm -rf {} +
 
 FROM build AS aggregator-build
 RUN python -m venv --without-pip /opt/logboom \
  && pip --python /opt/logboom/bin/python install --require-hashes --only-binary :all: -r requirements/aggregator.txt \
- && pip --python /opt/logboom/bin/python install --no-deps /wheel/*.whl
+ && pip --python /opt/logboom/bin/python install --no-deps /wheel/*.whl \
+ && find /opt/logboom -depth -type d -name tests -exec rm -rf {} +
 
 # Runs as root, because pod logs are readable for root only; it needs no capability and no writable file system.
 FROM python:3.13-slim-bookworm AS agent
