@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import signal
 import sys
 import time
 import urllib.error
@@ -27,12 +29,17 @@ from simulator.runtimes import Runtime
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from simulator.lines import Container
+
 # Lines of one container at once, at full speed.
 BLOCK_LINES: Final = 2000
+# Lines a second where nothing says when to stop: it must not fill a disk before somebody looks.
+GENTLE_RATE: Final = 50
 # Steps a second at a set rate.
 _STEPS: Final = 10
 _SAVE_EVERY_S: Final = 5.0
 _ANSWER_S: Final = 60.0
+_READ_BYTES: Final = 1 << 20
 
 _SHARE: Final = click.FloatRange(0, 1)
 
@@ -54,7 +61,11 @@ def main() -> None:
 @click.option("--containers", type=click.IntRange(1, CONTAINERS_MAX), default=1, show_default=True, help="In each pod.")
 @click.option("--lines", type=click.IntRange(0), help="Stop after so many lines in all.")
 @click.option("--seconds", type=DURATION, help="Stop after that time.")
-@click.option("--rate", type=click.IntRange(0), default=0, help="Lines a second in all  [default: as fast as it goes]")
+@click.option(
+    "--rate",
+    type=click.IntRange(0),
+    help="Lines a second in all, 0: as fast as it goes  [default: 0, or 50 without end]",
+)
 @click.option(
     "--runtime",
     "runtimes",
@@ -81,21 +92,23 @@ def write(**values: Any) -> None:
     """Write logs, and note what was written."""
     pods_dir: Path = values["pods_dir"]
     docker_dir: Path = values["docker_dir"] or pods_dir.parent / "docker"
+    runtimes = [Runtime(name) for name in values["runtimes"]]
+    rate = values["rate"]
+    if rate is None:
+        rate = 0 if values["lines"] or values["seconds"] else GENTLE_RATE
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     manner = Manner(values["seed"], values["stderr"], values["long"], values["binary"])
     rotation = Rotation(values["rotate_size"], values["files"], values["compress_after"])
     try:
-        claim(pods_dir, docker_dir)
+        claim(pods_dir, *([docker_dir] if Runtime.DOCKER in runtimes else []))
     except (NotOursError, OSError) as error:
         raise click.ClickException(str(error)) from error
     with Node(pods_dir, docker_dir, manner, rotation, values["offset_minutes"]) as node:
-        runtimes = cycle([Runtime(name) for name in values["runtimes"]])
-        for pod, runtime in zip(
-            islice(pods(manner.seed, values["containers"]), values["pod_count"]), runtimes, strict=False
-        ):
+        for pod, runtime in zip(_pods(values), cycle(runtimes), strict=False):
             node.start(pod, runtime)
         started = time.monotonic()
         try:
-            _write(node, values["lines"], values["seconds"], values["rate"], values["ledger"])
+            _write(node, values["lines"], values["seconds"], rate, values["ledger"])
         except KeyboardInterrupt:
             click.echo("stopped", err=True)
         finally:
@@ -104,6 +117,10 @@ def write(**values: Any) -> None:
                 ledger.save(values["ledger"])
         seconds = time.monotonic() - started
         click.echo(f"{ledger.lines} lines in {seconds:.2f} s into {pods_dir}", err=True)
+
+
+def _pods(values: dict[str, Any]) -> Iterator[tuple[Container, ...]]:
+    return islice(pods(values["seed"], values["containers"]), values["pod_count"])
 
 
 def _write(node: Node, lines: int | None, seconds: float | None, rate: int, ledger: Path | None) -> None:
@@ -168,7 +185,8 @@ def _answer(url: str, form: str) -> Iterator[bytes]:
         raise click.BadParameter(f"{url!r} is not a URL like http://127.0.0.1:8080")
     try:
         with urllib.request.urlopen(query, timeout=_ANSWER_S) as answer:  # noqa: S310 - checked above
-            yield from answer
+            # The answer's own lines are read byte by byte where it comes in chunks.
+            yield from io.BufferedReader(answer, _READ_BYTES)
     except urllib.error.HTTPError as error:
         with error:
             raise click.ClickException(f"{query}: {error.read(1000).decode(errors='replace').strip()}") from error

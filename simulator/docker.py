@@ -30,7 +30,7 @@ class DockerLog:
 
     def __init__(self, directory: Path, docker_dir: Path, container: Container, rotation: Rotation) -> None:
         self._directory = directory
-        self._docker_dir = docker_dir
+        self._docker_dir = docker_dir.resolve()  # symlinks lead there from elsewhere
         self._container = container
         self._rotation = rotation
         self.restart = 0

@@ -66,6 +66,8 @@ def render(runtime: Runtime, lines: Lines, offset_minutes: int = 0) -> bytes:
     form = _docker if runtime is Runtime.DOCKER else _cri
     size = PIECE_BYTES[runtime]
     texts = lines.texts
+    if not texts:
+        return b""
     cut = [row for row, text in enumerate(texts) if len(text) >= size]
     held = {row: pieces(runtime, texts[row]) for row in cut}
     firsts = [held[row].pop(0) if row in held else text for row, text in enumerate(texts)] if cut else texts
@@ -87,17 +89,16 @@ def _add_rest(  # noqa: PLR0917 - all of them are needed, and nothing else
     stderr = bool(lines.stderr[row])
     last = len(lines.texts) - 1
     at = row
+    begun = int(lines.times[row])
+    time_ns = begun
     while rest:
         follows = at < last and lines.stderr[at + 1] != stderr and len(lines.texts[at + 1]) < PIECE_BYTES[runtime]
         at += follows
         now, rest = (rest[:1], rest[1:]) if follows else (rest, [])
-        begun = int(lines.times[at])
-        times = (
-            [int(lines.times[row])] * len(now) if runtime is Runtime.DOCKER else range(begun + 1, begun + 1 + len(now))
-        )
+        time_ns = max(time_ns, int(lines.times[at])) + 1
+        times = np.full(len(now), begun) if runtime is Runtime.DOCKER else np.arange(time_ns, time_ns + len(now))
         partial = [True] * (len(now) - 1) + [bool(rest)]
-        made = form(_times(runtime, np.array(times, np.int64), offset_minutes), [stderr] * len(now), partial, now)
-        written[at] += b"".join(made)
+        written[at] += b"".join(form(_times(runtime, times, offset_minutes), [stderr] * len(now), partial, now))
 
 
 _TAGS: Final = {
