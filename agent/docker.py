@@ -102,7 +102,7 @@ def parse(block: bytes | memoryview, segments: Sequence[Segment]) -> Lines:
     )
     if plain:
         times, valid = timestamps.parse(cutting, fields.times, fields.time_bytes)
-        counts = whole.astype(np.int64)
+        counts = (whole & valid).astype(np.int64)
     else:
         escapes = _escape_starts(text)
         fields = _decoded(cutting, fields, _odd(text, fields, escapes))

@@ -190,7 +190,7 @@ def cri_lines(draw: st.DrawFn) -> bytes:
         max_size=4,
     )
 )
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=250)
 def test_any_bytes_are_read_as_one_line_at_a_time_would(files: list[tuple[list[bytes], int, int]]) -> None:
     parts = [b"".join(line + b"\n" for line in lines) for lines, _, _ in files]
     segments = [Segment(len(part), at, time) for part, (_, at, time) in zip(parts, files, strict=True)]
