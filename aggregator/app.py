@@ -25,7 +25,7 @@ from aggregator.ingest.admission import Admission
 from aggregator.ingest.committer import Committer
 from aggregator.metrics import Metrics
 from aggregator.store import disk, schema
-from aggregator.store.engine import Engine, Limits, directory_of
+from aggregator.store.engine import Engine, directory_of
 from aggregator.store.positions import Positions
 from aggregator.store.retention import Retention
 from aggregator.store.streams import Streams
@@ -108,7 +108,7 @@ async def _not_ready(engine: Engine, committer: Committer) -> str | None:
     """Why the aggregator is of no use right now, if so."""
     try:
         async with asyncio.timeout(_READY_TIME_S):
-            await engine.rows("SELECT 1 AS one", dict[str, int], limits=Limits(time_s=_READY_TIME_S))
+            await engine.ping(_READY_TIME_S)
     except TimeoutError:
         return f"the store does not answer within {_READY_TIME_S:g} s"
     except StoreError as error:

@@ -222,6 +222,10 @@ class Engine:
             self._types[table] = {row.name: row.type for row in _COLUMNS.decode_lines(described)}
         return self._types[table][column]
 
+    async def ping(self, time_s: float) -> None:
+        """Have the engine answer at all. Raises `StoreError`."""
+        await self.rows("SELECT 1 AS one", dict[str, int], limits=Limits(time_s=time_s))
+
     async def kill(self, mark: str) -> None:
         """End the running query marked ``mark``, if it still runs."""
         sql = f"KILL QUERY WHERE Settings['log_comment'] = '{mark}' ASYNC"
