@@ -67,7 +67,7 @@ class Stand:
     async def rows(self) -> list[Row]:
         """Every stored record, by source and position."""
         return await self.engine.rows(
-            "SELECT replaceAll(reinterpretAsString(source), '.', '') AS source, position, body, flags, "  # noqa: S608
+            "SELECT replaceAll(reinterpretAsString(source), '.', '') AS source, position, body, flags, "  # noqa: S608 - constants
             "any(labels['stream']) AS stream "
             f"FROM {schema.LOGS} AS l LEFT JOIN {schema.STREAMS} AS s ON l.stream_id = s.stream_id "
             "GROUP BY source, position, body, flags, committed_at, ts ORDER BY source, position",
@@ -77,7 +77,7 @@ class Stand:
     async def stored(self) -> list[tuple[str, int]]:
         """(source, position) of every stored record, one entry a row."""
         rows = await self.engine.rows(
-            "SELECT replaceAll(reinterpretAsString(source), '.', '') AS text, position AS number "  # noqa: S608
+            "SELECT replaceAll(reinterpretAsString(source), '.', '') AS text, position AS number "  # noqa: S608 - constants
             f"FROM {schema.LOGS} ORDER BY text, number",
             _Stored,
         )
@@ -85,7 +85,7 @@ class Stand:
 
     async def count(self, what: str) -> int:
         """A count of the store, as SQL after ``SELECT count() AS number FROM``."""
-        (row,) = await self.engine.rows(f"SELECT count() AS number FROM {what}", _Count)  # noqa: S608
+        (row,) = await self.engine.rows(f"SELECT count() AS number FROM {what}", _Count)  # noqa: S608 - constants
         return row.number
 
     def metric(self, name: str, **labels: str) -> float:

@@ -51,7 +51,7 @@ async def test_the_largest_insert_is_one_part(engine: Engine) -> None:
     parts = "SELECT count() AS n FROM system.parts WHERE table = 'logs' AND rows = {rows:UInt64}"
     (row,) = await engine.rows(parts, Number, {"rows": INSERT_ROWS_MAX})
     assert row.n == 1
-    assert await number(engine, f"SELECT count() AS n FROM {schema.LOGS}") == INSERT_ROWS_MAX  # noqa: S608
+    assert await number(engine, f"SELECT count() AS n FROM {schema.LOGS}") == INSERT_ROWS_MAX  # noqa: S608 - a table name
 
 
 async def test_an_insert_is_bounded(engine: Engine) -> None:
@@ -64,7 +64,7 @@ async def test_an_insert_into_two_partitions_fails_whole(engine: Engine) -> None
     two_days = pa.Table.from_batches([rows_of_logs(2), rows_of_logs(2, day=20_001)]).combine_chunks().to_batches()[0]
     with pytest.raises(StoreError, match="Too many partitions"):
         await engine.insert(schema.LOGS, two_days)
-    assert await number(engine, f"SELECT count() AS n FROM {schema.LOGS}") == 0  # noqa: S608
+    assert await number(engine, f"SELECT count() AS n FROM {schema.LOGS}") == 0  # noqa: S608 - a table name
 
 
 async def test_a_failing_insert_says_so_and_the_next_one_works(engine: Engine) -> None:
@@ -72,7 +72,7 @@ async def test_a_failing_insert_says_so_and_the_next_one_works(engine: Engine) -
     with pytest.raises(StoreError, match="VIOLATED_CONSTRAINT"):
         await engine.insert(schema.LOGS, rows_of_logs(3))
     await engine.insert(schema.LOGS, rows_of_logs(2))
-    assert await number(engine, f"SELECT count() AS n FROM {schema.LOGS}") == 2  # noqa: S608
+    assert await number(engine, f"SELECT count() AS n FROM {schema.LOGS}") == 2  # noqa: S608 - a table name
 
 
 @pytest.mark.parametrize("value", ["", "it's", "back\\slash", "tab\tnew\nline\r", "nul\0", "{x:String}", "żółw 🐢"])

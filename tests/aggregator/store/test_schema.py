@@ -54,7 +54,7 @@ async def test_levels_are_found_at_insert(engine: Engine) -> None:
         "body": columns.variable(np.array([len(body) for body in bodies]), b"".join(bodies), pa.binary()),
     }
     await engine.insert(schema.LOGS, pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays)))
-    rows = await engine.rows(f"SELECT position, level FROM {schema.LOGS} ORDER BY position", Level)  # noqa: S608
+    rows = await engine.rows(f"SELECT position, level FROM {schema.LOGS} ORDER BY position", Level)  # noqa: S608 - a table name
     assert {bodies[row.position]: row.level for row in rows} == {**LEVELS, bodies[-1]: ""}
 
 

@@ -23,7 +23,7 @@ class Row(msgspec.Struct):
 
 async def stored(engine: Engine) -> list[Row]:
     return await engine.rows(
-        f"SELECT toString(day) AS day, toString(stream_id) AS number, labels FROM {STREAMS} ORDER BY ALL",  # noqa: S608
+        f"SELECT toString(day) AS day, toString(stream_id) AS number, labels FROM {STREAMS} ORDER BY ALL",  # noqa: S608 - a table name
         Row,
     )
 
