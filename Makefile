@@ -57,9 +57,9 @@ $(BIN)/python:
 	echo "Tried: $(PYTHON). Name one with: make PYTHON=/path/to/python" >&2; \
 	exit 1
 
-# What the processes need; `make run` waits for no more than this.
+# What the processes need; `make run` waits for no more. Compiling all of it would take longer than loading it.
 $(VENV)/run.stamp: requirements/agent.txt requirements/aggregator.txt requirements/build.txt pyproject.toml | $(BIN)/python
-	$(PIP) install --quiet --require-hashes -r requirements/agent.txt -r requirements/aggregator.txt
+	$(PIP) install --quiet --no-compile --require-hashes -r requirements/agent.txt -r requirements/aggregator.txt
 	$(PIP) install --quiet --require-hashes -r requirements/build.txt
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
