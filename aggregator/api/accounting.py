@@ -20,12 +20,21 @@ _BUCKETS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.
 _OUTCOMES: Final = {400: "bad_request", 406: "bad_request", 413: "limit", 429: "busy", 503: "ended", 504: "limit"}
 
 
-class AnswerCutError(Exception):
-    """An answer that had begun could not be finished; its reader was told. ``outcome`` says why, for the count."""
+def outcome_of(status: int) -> str:
+    """How a query that is refused with ``status`` is counted."""
+    return _OUTCOMES.get(status, "error")
 
-    def __init__(self, outcome: str) -> None:
+
+class AnswerCutError(Exception):
+    """An answer that had begun could not be finished.
+
+    ``outcome`` says why, for the count; ``stalled``: its reader takes nothing any more, not even the reason.
+    """
+
+    def __init__(self, outcome: str, *, stalled: bool = False) -> None:
         super().__init__(outcome)
         self.outcome = outcome
+        self.stalled = stalled
 
 
 class QueryMetrics:
@@ -57,7 +66,7 @@ class QueryMetrics:
             yield
             outcome = "ok"
         except RefusedError as error:
-            outcome = _OUTCOMES.get(error.status, "error")
+            outcome = outcome_of(error.status)
             raise
         except AnswerCutError as error:
             outcome = error.outcome

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from aiohttp import web
 
-from aggregator.api.accounting import AnswerCutError, QueryMetrics
+from aggregator.api.accounting import AnswerCutError, QueryMetrics, outcome_of
 from aggregator.api.labels import Catalogue
 from aggregator.api.openapi import openapi_handler
 from aggregator.api.parameters import Asked, asked
@@ -80,7 +80,7 @@ def add_queries(
     app.router.add_get("/openapi.json", openapi_handler(limits.rows))
     app.router.add_get("/query", Queries(engine, limits, turnstile, metrics, stall_s).get, allow_head=False)
     app.router.add_get("/labels", catalogue.names, allow_head=False)
-    app.router.add_get("/labels/{name}/values", catalogue.values, allow_head=False)
+    app.router.add_get("/labels/{name:[^/]+}/values", catalogue.values, allow_head=False)
     app.router.add_get("/streams", catalogue.streams, allow_head=False)
 
 
@@ -99,16 +99,24 @@ class Queries:
     async def get(self, request: web.Request) -> web.StreamResponse:
         """Answer one query."""
         response = web.StreamResponse()
-        with contextlib.suppress(AnswerCutError), self._metrics.observed("/query"):
-            now_ns = time.time_ns()
-            accept = request.headers.get("Accept", "")
-            wanted = asked(request.rel_url.raw_query_string, accept, now_ns, self._limits.rows)
-            response.headers["Content-Type"] = _CONTENT_TYPES[wanted.rendering.format]
-            # Lines are what strangers wrote: no browser may guess that they are a page, no cache may keep them.
-            response.headers["X-Content-Type-Options"] = "nosniff"
-            response.headers["Cache-Control"] = "no-store"
-            async with self._turnstile.enter():
-                await self._answer(request, response, wanted, now_ns)
+        try:
+            with self._metrics.observed("/query"):
+                now_ns = time.time_ns()
+                accept = request.headers.get("Accept", "")
+                wanted = asked(request.rel_url.raw_query_string, accept, now_ns, self._limits.rows)
+                response.headers["Content-Type"] = _CONTENT_TYPES[wanted.rendering.format]
+                # Lines are what strangers wrote: no browser may guess that they are a page, no cache may keep them.
+                response.headers["X-Content-Type-Options"] = "nosniff"
+                response.headers["Cache-Control"] = "no-store"
+                async with self._turnstile.enter():
+                    await self._answer(request, response, wanted, now_ns)
+        except AnswerCutError as cut:
+            # Not before the query has ended: losing its connection cancels this handler.
+            if request.transport is not None:
+                if cut.stalled:
+                    request.transport.abort()
+                else:
+                    request.transport.close()
         return response
 
     async def _answer(self, request: web.Request, response: web.StreamResponse, wanted: Asked, now_ns: int) -> None:
@@ -121,7 +129,7 @@ class Queries:
                 async for piece in pieces:
                     if not response.prepared:
                         await self._begin(request, response, wanted)
-                    await self._write(request, response, piece.data)
+                    await self._write(response, piece.data)
                     self._metrics.rows.inc(piece.rows)
                     self._metrics.bytes.inc(len(piece.data))
             if not response.prepared:
@@ -133,8 +141,8 @@ class Queries:
                 _log.exception("query failed: %s", request.path_qs)
             if response.prepared:
                 told = refusal.refusal if refusal else Refusal("internal error", hint="the server's log has details")
-                await self._cut(request, response, told)
-                raise AnswerCutError("limit" if refusal else "error") from error
+                await self._write(response, memoryview(msgspec.json.encode(told) + b"\n"))
+                raise AnswerCutError(outcome_of(refusal.status if refusal else 500)) from error
             if refusal is None:
                 raise
             raise refusal from error
@@ -146,23 +154,15 @@ class Queries:
 
     async def _begin(self, request: web.Request, response: web.StreamResponse, wanted: Asked) -> None:
         await response.prepare(request)
-        await self._write(request, response, memoryview(header(wanted.rendering)))
+        await self._write(response, memoryview(header(wanted.rendering)))
 
-    async def _write(self, request: web.Request, response: web.StreamResponse, data: memoryview) -> None:
+    async def _write(self, response: web.StreamResponse, data: memoryview) -> None:
         for first in range(0, len(data), _WRITE_BYTES):
             try:
                 async with asyncio.timeout(self._stall_s):
                     await response.write(data[first : first + _WRITE_BYTES])
             except TimeoutError as error:
-                if request.transport is not None:
-                    request.transport.abort()
-                raise AnswerCutError("client_stalled") from error
-
-    async def _cut(self, request: web.Request, response: web.StreamResponse, told: Refusal) -> None:
-        """Say why the answer ends here, and end it so that it cannot be taken for complete."""
-        await self._write(request, response, memoryview(msgspec.json.encode(told) + b"\n"))
-        if request.transport is not None:
-            request.transport.close()
+                raise AnswerCutError("client_stalled", stalled=True) from error
 
 
 def _engine_limits(limits: QueryLimits, time_s: float) -> Limits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -35,6 +36,11 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
         yield opened
 
 
+@functools.cache
+def numbered(labels: tuple[tuple[str, str], ...]) -> int:
+    return stream_id(dict(labels))
+
+
 @pytest.fixture
 def put(engine: Engine) -> Callable[[Sequence[Mapping[str, Any]]], Awaitable[None]]:
     """Stores rows, given by what is particular about them.
@@ -47,7 +53,7 @@ def put(engine: Engine) -> Callable[[Sequence[Mapping[str, Any]]], Awaitable[Non
         for day in sorted({row["ts"] // DAY_NS for row in rows}):
             chosen = [(number, row) for number, row in enumerate(rows) if row["ts"] // DAY_NS == day]
             labels = [LABELS | {name: row[name] for name in LABELS if name in row} for _, row in chosen]
-            ids = [stream_id(one) for one in labels]
+            ids = [numbered(tuple(one.items())) for one in labels]
             known = {
                 number: one for number, one, (_, row) in zip(ids, labels, chosen, strict=True) if not row.get("unknown")
             }

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from openapi_spec_validator import validate
+
+from aggregator.api.openapi import document
+from aggregator.api.parameters import CATALOGUE, QUERY
+
+DOCUMENT = document(100_000)
+PAGE = Path(__file__).parents[3] / "docs" / "http-api.md"
+
+
+def test_the_description_is_valid() -> None:
+    validate(DOCUMENT)
+
+
+@pytest.mark.parametrize(
+    ("path", "known"),
+    [
+        ("/query", QUERY),
+        ("/labels", CATALOGUE),
+        ("/labels/{name}/values", CATALOGUE),
+        ("/streams", CATALOGUE),
+    ],
+)
+def test_described_parameters_are_the_accepted_ones(path: str, known: tuple[object, ...]) -> None:
+    described = [one["name"] for one in DOCUMENT["paths"][path]["get"]["parameters"] if one["in"] == "query"]
+    assert described == [parameter.name for parameter in QUERY if parameter in known]
+
+
+@pytest.mark.parametrize("path", sorted(DOCUMENT["paths"]))
+def test_the_page_has_every_path(path: str) -> None:
+    assert re.search(rf"`(?:GET |POST )?{re.escape(path)}`", PAGE.read_text("utf-8"))
+
+
+@pytest.mark.parametrize("parameter", QUERY, ids=lambda parameter: parameter.name)
+def test_the_page_has_every_parameter_with_its_default_and_choices(parameter: object) -> None:
+    (known,) = [one for one in QUERY if one is parameter]
+    (row,) = re.findall(rf"^\| `{known.name}` \|.*$", PAGE.read_text("utf-8"), re.MULTILINE)
+    assert not known.default or f"`{known.default}`" in row
+    assert all(f"`{choice}`" in row for choice in known.choices)
+    assert ("repeatable" in row) == known.repeatable
+
+
+def test_the_page_has_no_parameter_that_is_not_accepted() -> None:
+    section = PAGE.read_text("utf-8").partition("## Parameters")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == [parameter.name for parameter in QUERY]
