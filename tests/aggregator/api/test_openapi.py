@@ -2,12 +2,19 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from aiohttp import web
 from openapi_spec_validator import validate
+from prometheus_client import CollectorRegistry
 
 from aggregator.api.openapi import document
 from aggregator.api.parameters import CATALOGUE, QUERY
+from aggregator.api.queries import QueryLimits, add_queries
+
+if TYPE_CHECKING:
+    from aggregator.store.engine import Engine
 
 DOCUMENT = document(100_000)
 PAGE = Path(__file__).parents[3] / "docs" / "http-api.md"
@@ -29,6 +36,16 @@ def test_the_description_is_valid() -> None:
 def test_described_parameters_are_the_accepted_ones(path: str, known: tuple[object, ...]) -> None:
     described = [one["name"] for one in DOCUMENT["paths"][path]["get"]["parameters"] if one["in"] == "query"]
     assert described == [parameter.name for parameter in QUERY if parameter in known]
+
+
+# Added to the application elsewhere (`aggregator.api.routes`, `service.web`).
+ELSEWHERE = {"/v1/batches", "/v1/positions", "/healthz", "/readyz", "/metrics"}
+
+
+async def test_every_path_is_described(engine: Engine) -> None:
+    app = web.Application()
+    add_queries(app, engine, QueryLimits(), CollectorRegistry())
+    assert {resource.canonical for resource in app.router.resources()} == set(DOCUMENT["paths"]) - ELSEWHERE
 
 
 @pytest.mark.parametrize("path", sorted(DOCUMENT["paths"]))
