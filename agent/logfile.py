@@ -35,6 +35,7 @@ class LogFile:
         "behind_since_s",
         "committed",
         "container",
+        "directory",
         "entry",
         "fd",
         "format",
@@ -50,7 +51,8 @@ class LogFile:
         "time_ns",
     )
 
-    def __init__(self, container: Container, entry: Entry) -> None:
+    def __init__(self, directory: str, container: Container, entry: Entry) -> None:
+        self.directory = directory
         self.container = container
         self.entry = entry
         self.fd: int | None = None
@@ -130,6 +132,10 @@ class LogFile:
     def readable(self) -> bool:
         """Whether there may be a complete line that is not read."""
         return self.placed and self.fd is not None and self.size > self.searched
+
+    def awaits_place(self, now_s: float) -> bool:
+        """Whether the aggregator is to be asked where to read on."""
+        return self.source is not None and not self.placed and self.retry_s <= now_s
 
     @property
     def finished(self) -> bool:

@@ -1,7 +1,7 @@
 """The files that are followed, and rounds of reading them.
 
 Everything here blocks, and is called from one thread at a time (`collect.Collector` sees to that). A file's growth is
-found by asking its descriptor for its end: 0.3 µs a file, so a thousand files can be looked at ten times a second, with
+found by asking its descriptor for its end: 0.4 µs a file, so a thousand files can be looked at ten times a second, with
 no event to lose and the same cost whatever they write.
 
 What a later version adds has its place here: `Tail.update` sees compressed generations and leaves them, `Tail._look_at`
@@ -41,6 +41,8 @@ PATIENCE_S: Final = 30.0
 # A rotated file is closed when it is committed and has been quiet for this long: the runtime may write a last line to
 # it after the new file is there.
 CLOSE_AFTER_S: Final = 10.0
+# Between two looks at every file, only those that are open are asked for their size.
+THOROUGH_EVERY_S: Final = 1.0
 # A file that could not be opened or read is tried again after this long.
 RETRY_AFTER_S: Final = 5.0
 # What stands before the message of a CRI line: read on top of what a record may have, of a line that is too long.
@@ -82,7 +84,10 @@ class Tail:
         self._sources: dict[bytes, LogFile] = {}
         # Whether some file waited to be placed when it was looked at last.
         self.waiting = False
-        self._next = 0  # whose turn it is, so that no container is always read first
+        # As of the last look: open descriptors, and files with something to read, those that were served last behind.
+        self._open: list[tuple[LogFile, int]] = []
+        self._ready: dict[LogFile, None] = {}
+        self._thorough_s = 0.0
 
     def files(self) -> Iterator[LogFile]:
         """Every followed file."""
@@ -107,7 +112,7 @@ class Tail:
                     file.retry_s = 0.0  # it may have been renamed just before it was to be opened
                 file.entry = entry
             else:
-                file = LogFile(listing.container, entry)
+                file = LogFile(listing.directory, listing.container, entry)
             files.append(file)
         for file in gone.values():
             if file.fd is None or file.finished:
@@ -116,29 +121,46 @@ class Tail:
                 file.listed = False
                 files.insert(0, file)  # it was there before the others
         self._keep(listing.directory, files)
+        self._unsettle()
 
     def look(self) -> bool:
         """See which files have grown; open, identify and close where it is time. Whether something can be read."""
-        readable = waiting = False
         now_s = time.monotonic()
+        if now_s >= self._thorough_s:
+            self._look_at_all(now_s)
+            return bool(self._ready)
+        grown = [file for file, descriptor in self._open if os.lseek(descriptor, 0, os.SEEK_END) != file.size]
+        for file in grown:
+            self._look_at(file, now_s)
+            self.waiting = self.waiting or file.awaits_place(now_s)
+        self._ready = {file: None for file in (*self._ready, *grown) if file.readable}
+        return bool(self._ready)
+
+    def _look_at_all(self, now_s: float) -> None:
+        self.waiting = False
         for directory, files in list(self._directories.items()):
             given_up = False
             for file in files:
-                self._look_at(file, now_s, is_current=file is files[-1])
+                self._look_at(file, now_s)
+                self._let_go(file, now_s, is_current=file is files[-1])
                 if file.finished:
                     file.behind_since_s = now_s
-                readable = readable or file.readable
-                waiting = waiting or (file.source is not None and not file.placed and file.retry_s <= now_s)
+                self.waiting = self.waiting or file.awaits_place(now_s)
                 given_up = given_up or (file.fd is None and not file.listed)
             if given_up:
                 self._keep(directory, [file for file in files if file.fd is not None or file.listed])
-        self.waiting = waiting
-        return readable
+        self._open = [(file, file.fd) for file in self.files() if file.fd is not None]
+        self._ready = {file: None for file in (*self._ready, *self.files()) if file.readable}
+        self._thorough_s = now_s + THOROUGH_EVERY_S
+
+    def _unsettle(self) -> None:
+        """Descriptors have come or gone: look at every file next time."""
+        self._thorough_s = 0.0
 
     def unplaced(self) -> list[bytes]:
         """Sources that wait for the aggregator to say where to read on."""
         now_s = time.monotonic()
-        return [source for source, file in self._sources.items() if not file.placed and file.retry_s <= now_s]
+        return [source for source, file in self._sources.items() if file.awaits_place(now_s)]
 
     def place(self, positions: Mapping[bytes, int]) -> bool:
         """Take what the store holds, by source. Whether some file was not where that lets it be.
@@ -161,6 +183,7 @@ class Tail:
         """Know of no file any more where to read on: the store may not be the one it was."""
         for file in self.files():
             file.placed = False
+        self._unsettle()
 
     def rewind(self) -> None:
         """Go back to what is committed, in every file: what was read since is forgotten."""
@@ -202,6 +225,8 @@ class Tail:
             file.close()
         self._directories.clear()
         self._sources.clear()
+        self._open.clear()
+        self._ready.clear()
 
     def _keep(self, directory: str, files: list[LogFile]) -> None:
         if files:
@@ -214,7 +239,7 @@ class Tail:
         if file.source is not None:
             self._sources.pop(file.source, None)
 
-    def _look_at(self, file: LogFile, now_s: float, *, is_current: bool) -> None:
+    def _look_at(self, file: LogFile, now_s: float) -> None:
         if file.fd is None:
             if file.finished or not file.listed or now_s < file.retry_s:
                 return
@@ -227,6 +252,9 @@ class Tail:
             file.forget()
         if file.source is None and file.fd is not None and file.size > file.searched:
             self._identify(file)
+
+    def _let_go(self, file: LogFile, now_s: float, *, is_current: bool) -> None:
+        """Close ``file`` if nothing more is to be had from it."""
         quiet_s = now_s - file.grown_s
         if not file.listed and (file.finished or (quiet_s > PATIENCE_S and not self._awaited(file))):
             if not file.finished:
@@ -248,6 +276,7 @@ class Tail:
 
     def _attempt(self, file: LogFile, call: Callable[[], None]) -> bool:
         """Make a call on ``file``; after one that failed, it is left alone for a while."""
+        self._unsettle()
         try:
             call()
         except FileNotFoundError:
@@ -275,23 +304,28 @@ class Tail:
             file.place(position)
 
         file.placed = self._attempt(file, place)
+        self._unsettle()
 
     def _blocks(self) -> Iterator[_Block]:
         """Lines of one file of each container in turn, until the round is full."""
-        containers = list(self._directories.values())
         size = 0
-        turn = self._next
-        for step in range(len(containers)):
-            turn = (self._next + step) % len(containers)
-            # Only the oldest one that has something: generations are read one after another.
-            file = next((file for file in containers[turn] if file.readable), None)
-            block = self._read(file) if file is not None else None
+        served: set[str] = set()
+        for ready in list(self._ready):
+            # Only the oldest one of a container that has something: generations are read one after another.
+            siblings = self._directories.get(ready.directory, ())
+            file = next((file for file in siblings if file.readable), None)
+            if file is None or ready.directory in served:
+                continue
+            served.add(ready.directory)
+            block = self._read(file)
+            # Whoever was served comes last next time.
+            self._ready.pop(file, None)
+            self._ready[file] = None
             if block is not None:
                 yield block
                 size += len(block.data)
                 if size >= ROUND_BYTES_MAX:
                     break
-        self._next = turn + 1
 
     def _read(self, file: LogFile) -> _Block | None:
         """The next whole lines of ``file``; None if it has none."""
@@ -301,6 +335,7 @@ class Tail:
             file.placed = False  # asked for again, so that reading starts anew
             file.retry_s = time.monotonic() + RETRY_AFTER_S
             file.close()
+            self._unsettle()
             self._metrics.read_errors.inc()
             _log.warning("file cannot be read", extra=fields(path=file.entry.path, reason=error.strerror))
             return None

@@ -1,0 +1,141 @@
+"""CPU of agent and aggregator against the least that could be done with the same data; bytes on disk.
+
+The agent is held against ``zstd -1`` over the bytes of the log files: it has to read, understand and compress them. The
+aggregator is held against the engine inserting the very rows it stored from a Parquet file, into a table of the same
+schema. Both of them are counted until background merges are over.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import zstandard
+
+from benchmarks.processes import running, wait_for
+
+if TYPE_CHECKING:
+    from benchmarks.processes import Process
+
+WITHIN_S: Final = 900.0
+_MIB: Final = 1 << 20
+_BLOCK_BYTES: Final = 1 << 20
+# A process that used less than this in the last two seconds has nothing to do any more.
+_QUIET_CPU_S: Final = 0.06
+
+
+class Throughput(msgspec.Struct, frozen=True):
+    """What one run over ``lines`` lines of ``log_bytes`` bytes used."""
+
+    lines: int
+    log_bytes: int
+    seconds: float
+    zstd_cpu_s: float
+    parquet_cpu_s: float
+    agent_cpu_s: float
+    agent_peak_mib: float
+    aggregator_cpu_s: float
+    aggregator_rest_mib: float
+    aggregator_peak_mib: float
+    aggregator_anonymous_mib: float
+    store_bytes: int
+
+    @property
+    def agent_ratio(self) -> float:
+        """Agent against zstd."""
+        return self.agent_cpu_s / self.zstd_cpu_s
+
+    @property
+    def aggregator_ratio(self) -> float:
+        """Aggregator against Parquet."""
+        return self.aggregator_cpu_s / self.parquet_cpu_s
+
+
+def measure(directory: Path, lines: int, pods: int) -> Throughput:
+    """Write ``lines`` lines of ``pods`` pods of all runtimes below ``directory``, ship and store them, compare."""
+    written = directory / "written"
+    _write(written, lines, pods)
+    files = [path for path in directory.rglob("*.log*") if path.is_file() and not path.is_symlink()]
+    log_bytes = sum(path.stat().st_size for path in files)
+    zstd_cpu_s = _zstd_cpu_s(files)
+    store = directory / "store"
+    pods_dir = directory / "pods"
+    with (
+        running("aggregator", directory / "aggregator.log", "--store", f"chdb://{store}") as aggregator,
+        running(
+            "agent", directory / "agent.log", "--pods-dir", str(pods_dir), "--aggregator-url", aggregator.url
+        ) as agent,
+    ):
+        rest_mib = aggregator.memory_mib("VmRSS")
+        before = agent.cpu_s(), aggregator.cpu_s()
+        began = time.monotonic()
+        written.rename(pods_dir)
+        wait_for(lambda: _committed(agent) >= lines, WITHIN_S)
+        seconds = time.monotonic() - began
+        agent_cpu_s = agent.cpu_s() - before[0]
+        anonymous_mib = aggregator.memory_mib("RssAnon")
+        _until_quiet(aggregator)
+        aggregator_cpu_s = aggregator.cpu_s() - before[1]
+        memory = agent.memory_mib("VmHWM"), aggregator.memory_mib("VmHWM")
+    store_bytes = sum(path.stat().st_size for path in (store / "engine").rglob("*") if path.is_file())
+    return Throughput(
+        lines,
+        log_bytes,
+        seconds,
+        zstd_cpu_s,
+        _parquet_cpu_s(store, directory / "parquet"),
+        agent_cpu_s,
+        memory[0],
+        aggregator_cpu_s,
+        rest_mib,
+        memory[1],
+        anonymous_mib,
+        store_bytes,
+    )
+
+
+def _write(pods_dir: Path, lines: int, pods: int) -> None:
+    runtimes = [f"--runtime={name}" for name in ("containerd", "docker", "cri-o")]
+    options = [f"--pods-dir={pods_dir}", f"--pods={pods}", f"--lines={lines}", "--rotate-size=1GiB", *runtimes]
+    subprocess.run([sys.executable, "-m", "simulator", "write", *options], check=True, stdout=subprocess.DEVNULL)
+
+
+def _zstd_cpu_s(files: list[Path]) -> float:
+    compressor = zstandard.ZstdCompressor(level=1)
+    used = 0.0
+    for path in files:
+        data = path.read_bytes()
+        began = time.process_time()
+        for at in range(0, len(data), _BLOCK_BYTES):
+            compressor.compress(data[at : at + _BLOCK_BYTES])
+        used += time.process_time() - began
+    return used
+
+
+def _committed(agent: Process) -> float:
+    match = re.search(rb"^logboom_agent_committed_records_total (\S+)", agent.get("/metrics"), re.MULTILINE)
+    return float(match[1]) if match else 0.0
+
+
+def _until_quiet(process: Process) -> None:
+    def quiet() -> bool:
+        before = process.cpu_s()
+        time.sleep(2)
+        return process.cpu_s() - before < _QUIET_CPU_S
+
+    wait_for(quiet, WITHIN_S)
+
+
+def _parquet_cpu_s(store: Path, directory: Path) -> float:
+    """CPU seconds of the insert; in processes of their own, as the engine opens one store in a process."""
+    directory.mkdir()
+    rows = directory / "rows.parquet"
+    script = [sys.executable, "-m", "benchmarks.parquet"]
+    subprocess.run([*script, "export", str(store), str(rows)], check=True)
+    found = subprocess.run([*script, "insert", str(directory / "store"), str(rows)], check=True, capture_output=True)
+    return float(found.stdout)
