@@ -14,12 +14,13 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from itertools import count
 from typing import TYPE_CHECKING
 
 from simulator.kubelet import Rotation, compress, open_log, remove_if_empty, write_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from simulator.lines import Container
@@ -51,8 +52,8 @@ class DockerLog:
         self.write(gap())
         os.close(self._file)
         log = self._target(self.restart)
-        newest_first = [path for number in range(1, self._rotation.files) if (path := _rotated(log, number))]
-        if len(newest_first) == self._rotation.files - 1:
+        newest_first = list(_rotated(log))
+        if len(newest_first) >= self._rotation.files - 1:
             newest_first.pop().unlink()
         for number, path in reversed(list(enumerate(newest_first, 1))):
             shifted = log.with_name(f"{log.name}.{number + 1}{'.gz' if path.suffix == '.gz' else ''}")
@@ -103,10 +104,14 @@ class DockerLog:
             shutil.rmtree(self._target(restart).parent)
 
 
-def _rotated(log: Path, number: int) -> Path | None:
-    """The file with a number, compressed or not."""
-    plain = log.with_name(f"{log.name}.{number}")
-    if plain.exists():
-        return plain
-    packed = plain.with_name(f"{plain.name}.gz")
-    return packed if packed.exists() else None
+def _rotated(log: Path) -> Iterator[Path]:
+    """The rotated files, the newest first."""
+    for number in count(1):
+        plain = log.with_name(f"{log.name}.{number}")
+        packed = log.with_name(f"{log.name}.{number}.gz")
+        if plain.exists():
+            yield plain
+        elif packed.exists():
+            yield packed
+        else:
+            return

@@ -59,7 +59,7 @@ def test_nothing_said_is_no_lines() -> None:
 
 
 @pytest.mark.parametrize("exact", [True, False])
-def test_lines_have_no_line_end_and_are_utf8_where_the_runtime_needs_it(exact: bool) -> None:  # noqa: FBT001
+def test_lines_have_no_line_end_and_are_utf8_where_the_runtime_needs_it(exact: bool) -> None:  # noqa: FBT001 - a table's column
     texts = voice(exact=exact, long=0.02, binary=0.1).speak(2000, NOW_NS).texts
     assert not any(b"\n" in text for text in texts)
     invalid = [text for text in texts if text.decode(errors="replace").encode() != text]

@@ -1,0 +1,127 @@
+"""Asked to stop, everything stops, cleanly and soon."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from itertools import cycle, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from simulator.children import GRACE_S
+from simulator.pods import pods
+from simulator.runtimes import Runtime
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.e2e.cluster import Cluster
+
+READY_S: Final = 60.0
+
+
+async def test_sigterm_ends_each_with_exit_code_0_in_the_midst_of_work(cluster: Cluster) -> None:
+    with cluster.node() as node:
+        for pod, runtime in zip(islice(pods(5, 1), 12), cycle(Runtime), strict=False):
+            [writer] = node.start(pod, runtime)
+            writer.write(4000)
+        await cluster.start()
+        await cluster.until(cluster.has_records)
+        async with asyncio.timeout(2 * GRACE_S):
+            assert await cluster.stop_agent() == 0
+            assert await cluster.stop_aggregator() == 0
+        assert not any("killed" in line for line in cluster.log)
+        await cluster.start()
+        await cluster.settle()
+        await cluster.verify(node)
+
+
+async def test_an_agent_without_an_aggregator_stops_as_well(cluster: Cluster) -> None:
+    with cluster.node() as node:
+        [writer] = node.start(next(pods(5, 1)), Runtime.CONTAINERD)
+        writer.write(100)
+        await cluster.start_agent()
+        assert await cluster.stop_agent() == 0
+
+
+@pytest.fixture
+async def demo(tmp_path: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "simulator", "demo", "--pods-dir", str(tmp_path / "none")),
+            *("--run-dir", str(tmp_path / "run"), "--port", str(taken.getsockname()[1]), "--agent-port", "0"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            process_group=0,
+        )
+        yield process
+    for pid in children(process.pid):
+        os.kill(pid, signal.SIGKILL)
+    if process.returncode is None:
+        process.kill()
+    await process.communicate()
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+async def said_until(process: asyncio.subprocess.Process, pattern: str) -> list[str]:
+    """What ``process`` writes, up to a line with ``pattern``."""
+    assert process.stdout
+    lines: list[str] = []
+    async with asyncio.timeout(READY_S):
+        while line := await process.stdout.readline():
+            lines.append(line.decode())
+            if re.search(pattern, lines[-1]):
+                return lines
+    pytest.fail("it ended, having said\n" + "".join(lines))
+
+
+async def curl(command: str) -> str:
+    """What a line that the demo recommends gives."""
+    return await asyncio.to_thread(subprocess.check_output, ["/bin/sh", "-c", command + " -sS --fail"], text=True)
+
+
+async def test_the_demo_runs_until_ctrl_c(demo: asyncio.subprocess.Process) -> None:
+    said = await said_until(demo, r"curl .*format=json")
+    assert any("is taken" in line for line in said)
+    assert any("a simulated node writes into" in line for line in said)
+    commands = [match[0] for line in said if (match := re.search(r"curl '.*'", line))]
+    assert len(commands) == 3
+    answers = [""]
+    async with asyncio.timeout(READY_S):
+        while not all(answers):
+            answers = [await curl(command) for command in commands]
+            await asyncio.sleep(0.1)
+    assert all(" sim=" in answer for answer in answers)
+    running = children(demo.pid)
+    assert len(running) == 2
+    demo.send_signal(signal.SIGINT)
+    await said_until(demo, "aggregator.app stopped")
+    async with asyncio.timeout(2 * GRACE_S):
+        assert await demo.wait() == 0
+    assert not any(Path(f"/proc/{pid}").exists() for pid in running)
+
+
+async def test_the_demo_stops_when_a_process_of_its_dies(demo: asyncio.subprocess.Process) -> None:
+    await said_until(demo, r"curl .*format=json")
+    running = children(demo.pid)
+    agent = next(pid for pid in running if b"agent" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"))
+    os.kill(agent, signal.SIGKILL)
+    await said_until(demo, "the agent has ended with exit code -9: stopping")
+    async with asyncio.timeout(2 * GRACE_S):
+        assert await demo.wait() == 128 + signal.SIGKILL
+    assert not any(Path(f"/proc/{pid}").exists() for pid in running)
