@@ -43,20 +43,16 @@ class Records(msgspec.Struct, frozen=True, eq=False):
 class Assembly:
     """The open partial lines of one file, at most one of stdout and one of stderr; the file's reader owns it.
 
-    ``floor``: the position that is read on from: records at or below it are known already, and dropped. Holds at most
-    the longest record's bytes a stream. To lose it is no loss: reading on from any record's position makes it anew.
+    ``floor``: the position that is read on from, then the one reached: every record to come lies above it; those at or
+    below are known already, and dropped. Reading anywhere else takes a new assembly, which makes the same of it: so to
+    lose this is no loss. Holds at most the longest record's bytes a stream.
     """
 
-    __slots__ = ("_floor", "open_lines")
+    __slots__ = ("floor", "open_lines")
 
     def __init__(self, floor: int = 0) -> None:
-        self._floor = floor
+        self.floor = floor
         self.open_lines: tuple[OpenLine, ...] = ()  # the older first
-
-    @property
-    def floor(self) -> int:
-        """A position that every record still to come lies above."""
-        return self._floor
 
     @property
     def open_bytes(self) -> int:
@@ -75,9 +71,8 @@ class Assembly:
 
     def reach(self, position: int, end: int) -> int:
         """The position reached after records up to ``position`` and lines up to ``end``: the new floor."""
-        start = self.open_start
-        self._floor = max(self._floor, position, end if start is None else start)
-        return self._floor
+        self.floor = max(self.floor, position, self.open_lines[0].start if self.open_lines else end)
+        return self.floor
 
 
 def assemble(
@@ -87,14 +82,11 @@ def assemble(
 
     A record keeps its first ``record_bytes_max`` bytes, and is flagged TRUNCATED if it had more.
     """
-    # A record of plain lines is its line, if nothing is open from before and everything is above the floor.
-    plain = (
-        not any([a.open_lines or a.floor > s.position for a, s in zip(assemblies, segments, strict=True)])  # noqa: C419
-        and not lines.partial.any()
-        and lines.lengths.max(initial=0) <= record_bytes_max
-    )
+    pending = [bool(a.open_lines) or a.floor > s.position for a, s in zip(assemblies, segments, strict=True)]
+    plain = not any(pending) and not lines.partial.any() and lines.lengths.max(initial=0) <= record_bytes_max
     if not plain and lines.starts.size:
         return _joined(lines, assemblies, segments, record_bytes_max)
+    ends = [a.reach(0, s.position + s.size) for a, s in zip(assemblies, segments, strict=True)]
     return Records(
         lines.times,
         lines.ends.view(np.uint64),
@@ -102,7 +94,7 @@ def assemble(
         lines.lengths,
         lines.body,
         lines.rows,
-        _reached(assemblies, segments),
+        np.array(ends, np.int64),
     )
 
 
@@ -132,19 +124,11 @@ def flush(assembly: Assembly, position: int) -> Records | None:
     )
 
 
-def _reached(
-    assemblies: Sequence[Assembly], segments: Sequence[Segment], last: npt.NDArray[np.int64] | None = None
-) -> npt.NDArray[np.int64]:
-    """The position reached in each file, after records up to ``last``."""
-    positions = [0] * len(segments) if last is None else last.tolist()
-    triples = zip(assemblies, positions, segments, strict=True)
-    return np.array([a.reach(position, s.position + s.size) for a, position, s in triples], np.int64)
-
-
 def _joined(
     lines: Lines, assemblies: Sequence[Assembly], segments: Sequence[Segment], record_bytes_max: int
 ) -> Records:
     held = [(index, line) for index, assembly in enumerate(assemblies) for line in assembly.open_lines]
+    held_lines = [line for _, line in held]
     pieces = pieces_of(lines, held)
     groups = group(pieces)
     above = _above_floor(pieces, groups, assemblies)
@@ -167,24 +151,23 @@ def _joined(
     addresses = pieces.addresses[rows]
     staying = (of >= groups.positions.size) & (addresses >= 1 << HELD_SHIFT)
     copied = np.where(staying, 0, kept)
-    text = _gathered(addresses, copied, lines.body, [line for _, line in held])
+    text = _gathered(addresses, copied, lines.body, held_lines)
     ends = np.add.reduceat(copied, heads).cumsum()
     room = np.minimum.reduceat(pieces.room[rows] + pieces.count[rows], heads)
     for index, _ in held:
         assemblies[index].open_lines = ()
     for line in range(n, made.size):
-        row, due = int(first[line]), int(groups.due[made[line]])
-        address = int(pieces.addresses[row]) >> HELD_SHIFT
-        opened = held[address - 1][1] if address else OpenLine(int(pieces.starts[row]), int(pieces.times[row]))
+        opened = _opened(pieces, int(first[line]), int(groups.due[made[line]]), held_lines)
         opened.flags = int(flags[line])
-        opened.completed = int(pieces.completed[row] + pieces.count[due] - pieces.count[row])
-        opened.room = int(room[line] - pieces.count[due])
+        opened.room = int(room[line] - pieces.count[groups.due[made[line]]])
         opened.body += text[int(ends[line - 1]) if line else 0 : int(ends[line])]
-        assemblies[int(pieces.segment[row])].open_lines += (opened,)
+        assemblies[int(pieces.segment[first[line]])].open_lines += (opened,)
     positions = groups.positions[made[:n]]
     segment = pieces.segment[first[:n]]
     last = np.zeros(len(segments), np.int64)
     last[segment] = positions  # of a segment's, the last one stays
+    triples = zip(assemblies, last.tolist(), segments, strict=True)
+    reached = [assembly.reach(position, s.position + s.size) for assembly, position, s in triples]
     return Records(
         pieces.times[first[:n]],
         positions.view(np.uint64),
@@ -192,7 +175,7 @@ def _joined(
         np.minimum(totals[:n], record_bytes_max).astype(np.uint32),
         text[: int(ends[n - 1]) if n else 0],
         np.bincount(segment, minlength=len(segments)),
-        _reached(assemblies, segments, last),
+        np.array(reached, np.int64),
     )
 
 
@@ -203,6 +186,14 @@ def _above_floor(pieces: Pieces, groups: Groups, assemblies: Sequence[Assembly])
     delivered = groups.positions.size
     above[:delivered] = groups.positions > floors[pieces.segment[groups.first[:delivered]]]
     return above
+
+
+def _opened(pieces: Pieces, row: int, last: int, held: Sequence[OpenLine]) -> OpenLine:
+    """The open line whose first piece is ``row``, as it is after the row ``last`` but for what is held of it."""
+    number = int(pieces.addresses[row]) >> HELD_SHIFT
+    line = held[number - 1] if number else OpenLine(int(pieces.starts[row]), int(pieces.times[row]))
+    line.completed = int(pieces.completed[row] + pieces.count[last] - pieces.count[row])
+    return line
 
 
 def _gathered(

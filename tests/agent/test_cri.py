@@ -27,7 +27,7 @@ def reference_line(line: bytes) -> tuple[int, int, bool, bytes] | None:
     if match is None:
         return None
     try:
-        local = dt.datetime(*(int(part) for part in match.groups()[:6]), tzinfo=dt.UTC)  # type: ignore[misc, arg-type]
+        local = dt.datetime(*(int(part) for part in match.groups()[:6]), tzinfo=dt.UTC)  # type: ignore[misc, arg-type]  # six groups, six fields
     except ValueError:
         return None
     fraction, sign, hours, minutes, stream, tag, message = match.groups()[6:]

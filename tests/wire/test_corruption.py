@@ -46,7 +46,7 @@ def test_random_bytes(data: bytes) -> None:
     _check(data)
 
 
-@settings(deadline=None, max_examples=600)
+@settings(deadline=None, max_examples=300)
 @given(st.sampled_from(GOLDEN), st.data())
 def test_flipped_bits(golden: bytes, data: st.DataObject) -> None:
     flipped = bytearray(golden)
@@ -76,7 +76,7 @@ def test_msgpack_of_any_shape(value: Any) -> None:
     _check(msgspec.msgpack.encode(value))
 
 
-@settings(deadline=None, max_examples=600)
+@settings(deadline=None, max_examples=300)
 @given(st.data())
 def test_any_value_in_any_place(data: st.DataObject) -> None:
     array = msgspec.msgpack.decode(TYPICAL)
