@@ -37,6 +37,7 @@ class Child:
         self._process = process
         self._show = show
         self._address = ""
+        self._last = ""
         # It listens, or has ended.
         self._started = asyncio.Event()
         self._reading = asyncio.create_task(self._read(), name=f"output of {name}")
@@ -69,7 +70,7 @@ class Child:
             await child.kill()
             raise
         if not child._address:
-            raise ChildError(name, f"it ended with exit code {await child.wait()}")
+            raise ChildError(name, f"it ended with exit code {await child.wait()}, having said {child._last!r}")
         return child
 
     @property
@@ -130,4 +131,5 @@ class Child:
             if not self._address and (match := _LISTENING.search(text)):
                 self._address = match[1]
                 self._started.set()
+            self._last = text
             self._show(self.name, text)

@@ -119,8 +119,8 @@ class Cluster:
         """Wait until the agent has every byte of the plain log files there are committed."""
 
         async def all_committed() -> bool:
-            files = (await self.status())["files"]
-            return self.bytes_on_node() == sum(file["committed"] for file in files if not file["deleted"])
+            files: list[dict[str, Any]] = (await self.status())["files"]
+            return self.bytes_on_node() == sum(int(file["committed"]) for file in files if not file["deleted"])
 
         await self.until(all_committed, deadline_s)
 

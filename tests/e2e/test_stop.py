@@ -78,6 +78,14 @@ def children(pid: int) -> list[int]:
         return []
 
 
+def command_of(pid: int) -> list[bytes]:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+
+
+def is_there(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
 async def said_until(process: asyncio.subprocess.Process, pattern: str) -> list[str]:
     """What ``process`` writes, up to a line with ``pattern``."""
     assert process.stdout
@@ -113,15 +121,15 @@ async def test_the_demo_runs_until_ctrl_c(demo: asyncio.subprocess.Process) -> N
     await said_until(demo, "aggregator.app stopped")
     async with asyncio.timeout(2 * GRACE_S):
         assert await demo.wait() == 0
-    assert not any(Path(f"/proc/{pid}").exists() for pid in running)
+    assert not any(map(is_there, running))
 
 
 async def test_the_demo_stops_when_a_process_of_its_dies(demo: asyncio.subprocess.Process) -> None:
     await said_until(demo, r"curl .*format=json")
     running = children(demo.pid)
-    agent = next(pid for pid in running if b"agent" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"))
+    [agent] = [pid for pid in running if b"agent" in command_of(pid)]
     os.kill(agent, signal.SIGKILL)
     await said_until(demo, "the agent has ended with exit code -9: stopping")
     async with asyncio.timeout(2 * GRACE_S):
         assert await demo.wait() == 128 + signal.SIGKILL
-    assert not any(Path(f"/proc/{pid}").exists() for pid in running)
+    assert not any(map(is_there, running))

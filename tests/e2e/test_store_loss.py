@@ -52,7 +52,7 @@ async def test_an_older_copy_of_the_store_gets_what_it_lacks(cluster: Cluster) -
         await cluster.start()
         await cluster.settle()
         assert await cluster.stop_aggregator() == 0
-        shutil.copytree(cluster.store_dir, older)
+        shutil.copytree(cluster.store_dir, older, symlinks=True)
         write_everywhere(node, 150)
         await cluster.start_aggregator()
         await cluster.settle()
