@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -55,4 +56,6 @@ async def test_odd_bytes_one_by_one(cluster: Cluster) -> None:
     text = [line async for lines in cluster.answer(query) for line in lines]
     assert text == [TIME % number + b" shop/odd-1/app " + line for number, line in enumerate(ODD)]
     rows = [line.decode() async for lines in cluster.answer(f"{query}&format=json") for line in lines]
-    assert [cluster.line_of(row) for row in rows] == [line.decode(errors="replace") for line in ODD]
+    # The engine puts one U+FFFD for a run of bytes that are not UTF-8.
+    valid = [re.sub("\ufffd+", "\ufffd", line.decode(errors="replace")) for line in ODD]
+    assert [cluster.line_of(row) for row in rows] == valid
