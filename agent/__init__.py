@@ -22,6 +22,7 @@ ship         sends batches until they are committed
 backoff      how long to wait before trying again
 positions    asks where to read on
 status       what the agent is doing, over HTTP
+memory       how the C library keeps freed memory
 metrics      what an operator watches
 errors       what can go wrong, as types
 """

@@ -30,6 +30,9 @@ _T = TypeVar("_T")
 
 # How often the files are asked whether they have grown. It is part of the delay from write to store.
 LOOK_EVERY_S: Final = 0.1
+# The same while nothing has been written for `QUIET_AFTER_S`: a quiet node shall cost next to nothing.
+LOOK_QUIET_S: Final = 0.25
+QUIET_AFTER_S: Final = 5.0
 # How often partial lines without an end are looked for, which have waited for many seconds already, and gauges are set.
 _RARELY_S: Final = 2.0
 
@@ -48,7 +51,8 @@ class Collector:
         self._news = asyncio.Event()
         self._unplaced = asyncio.Event()
         self._began_s = 0.0
-        self._looked_s = 0.0
+        self._look_at_s = 0.0
+        self._active_s = 0.0
         self._rarely_s = 0.0
         self._readable = False
         self._stopping = False
@@ -149,9 +153,11 @@ class Collector:
         """Look and read once, in the thread. Whether something was read."""
         now_s = time.monotonic()
         rounds = []
-        if self._readable or now_s - self._looked_s >= LOOK_EVERY_S:
+        if self._readable or now_s >= self._look_at_s:
             self._readable = self._tail.look()
-            self._looked_s = now_s
+            if self._readable:
+                self._active_s = now_s
+            self._look_at_s = now_s + (LOOK_EVERY_S if now_s - self._active_s < QUIET_AFTER_S else LOOK_QUIET_S)
         if self._readable:
             rounds = self._tail.read_round()
         if now_s - self._rarely_s >= _RARELY_S:
@@ -172,7 +178,7 @@ class Collector:
 
     async def _pause(self) -> None:
         """Wait for news, for the next look, or until the batch is due."""
-        until_s = self._looked_s + LOOK_EVERY_S
+        until_s = self._look_at_s
         if not self._builder.is_empty:
             until_s = min(until_s, self._began_s + self._flush_after_s)
         try:
