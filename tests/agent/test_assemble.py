@@ -300,6 +300,14 @@ def test_an_open_line_with_no_room_left_is_delivered_unfinished(sizes: list[int]
     assert reader.found == file.model().found
 
 
+def test_a_line_with_room_stays_open_when_that_of_a_completed_one_is_over() -> None:
+    file = File([line("O"), line("E", b"x" * 200), line("o"), *[line("!")] * 60, line("e", b"y")])
+    reader = Reader(file)
+    reader.read_all([1000])
+    assert reader.found[-1] == Record(len(file.text), 1, J | E, b"x" * 200 + b"y")
+    assert reader.found == file.model().found
+
+
 @pytest.mark.parametrize(
     ("messages", "expected"),
     [
