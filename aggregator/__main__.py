@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import sys
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 def _main(config: Config) -> None:
     configure(config.log_level, config.log_format)
+    # Every agent and client is a connection, every column of a part being read a file: the usual 1024 are soon used up.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
         asyncio.run(run(config))
     except (StoreError, TokenFileError, OSError) as error:
