@@ -11,6 +11,7 @@ Offsets into the file, each at most the next:
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from typing import TYPE_CHECKING, Final
@@ -75,9 +76,15 @@ class LogFile:
         self.retry_s = now  # not opened again before, after it could not be
 
     def open(self) -> None:
-        """Open the file, if it is not. Raises `OSError`."""
+        """Open the file, if it is not. Raises `OSError`; `FileNotFoundError` if another has taken its name."""
         if self.fd is None:
-            self.fd = os.open(self.entry.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            descriptor = os.open(self.entry.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            found = os.fstat(descriptor)
+            if (found.st_dev, found.st_ino) != (self.entry.device, self.entry.inode):
+                # Rotated since it was listed: under its name lies the next generation.
+                os.close(descriptor)
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.entry.path)
+            self.fd = descriptor
 
     def close(self) -> None:
         """Give the descriptor back; the file can be opened again."""

@@ -111,6 +111,7 @@ class Tail:
                 if file.entry.path != entry.path:
                     file.retry_s = 0.0  # it may have been renamed just before it was to be opened
                 file.entry = entry
+                file.listed = True  # a listing made while it was renamed may not have had it
             else:
                 file = LogFile(listing.directory, listing.container, entry)
             files.append(file)
