@@ -158,6 +158,10 @@ class Cluster:
         """Whether the store has as many lines as ``node`` wrote, or more."""
         return sum([len(lines) async for lines in self.answer("/query?limit=0&start=0")]) >= node.ledger().lines
 
+    async def is_well(self) -> bool:
+        """Whether the agent had an answer to what it asked last."""
+        return not (await self.status())["trouble"]
+
     async def has_records(self) -> bool:
         """Whether the store has anything at all."""
         return any([lines async for lines in self.answer("/query?limit=1")])

@@ -66,7 +66,7 @@ def write(node: Node, size: int) -> None:
 
 
 async def test_a_short_absence(cluster: Cluster) -> None:
-    await run(cluster, megabytes=40, seconds=4)
+    await run(cluster, megabytes=40, seconds=3)
 
 
 @pytest.mark.chaos
