@@ -6,10 +6,14 @@ import os
 import platform
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from benchmarks import delay, quiet, throughput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _MB = 1e6
 
@@ -17,21 +21,26 @@ _MB = 1e6
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--lines", default=2_000_000, show_default=True, help="Lines for the throughput.")
 @click.option("--pods", default=30, show_default=True, help="Pods for the throughput.")
+@click.option("--nodes", default=4, show_default=True, help="Nodes, each with an agent, for the throughput.")
 @click.option("--files", default=1_000, show_default=True, help="Files for the quiet agent.")
 @click.option("--only", type=click.Choice(["throughput", "quiet", "delay"]), help="Measure one thing.")
-def main(lines: int, pods: int, files: int, only: str | None) -> None:
+def main(lines: int, pods: int, nodes: int, files: int, only: str | None) -> None:
     """Measure logboom on the simulator's data. Needs about a gigabyte below the temporary directory."""
     click.echo(f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory(prefix="logboom-bench-") as name:
-        for part, run in (("throughput", _throughput), ("quiet", _quiet), ("delay", _delay)):
+        parts: dict[str, Callable[[Path], None]] = {
+            "throughput": lambda directory: _throughput(throughput.measure(directory, lines, pods, nodes)),
+            "quiet": lambda directory: _quiet(quiet.measure(directory, files, files * 300)),
+            "delay": lambda directory: _delay(delay.measure(directory)),
+        }
+        for part, measure in parts.items():
             if only in {None, part}:
                 directory = Path(name) / part
                 directory.mkdir()
-                run(directory, lines, pods, files)
+                measure(directory)
 
 
-def _throughput(directory: Path, lines: int, pods: int, _: int) -> None:
-    found = throughput.measure(directory, lines, pods)
+def _throughput(found: throughput.Throughput) -> None:
     _line("lines", f"{found.lines:,} in {found.log_bytes / _MB:,.0f} MB, stored within {found.seconds:.0f} s")
     _line("agent CPU / zstd -1", f"{found.agent_ratio:.2f}", "at most 4", f"{found.agent_cpu_s:.2f} s")
     _line(
@@ -53,14 +62,12 @@ def _throughput(directory: Path, lines: int, pods: int, _: int) -> None:
     _line("bytes on disk / byte of log", f"{found.store_bytes / found.log_bytes:.3f}")
 
 
-def _quiet(directory: Path, _: int, __: int, files: int) -> None:
-    found = quiet.measure(directory, files, files * 300)
+def _quiet(found: quiet.Quiet) -> None:
     _line(f"agent with {found.files:,} files, peak RSS", f"{found.peak_mib:.0f} MiB", "at most 80 MiB")
     _line(f"agent with {found.files:,} quiet files, CPU", f"{100 * found.cpu_share:.2f} % of a core", "at most 2 %")
 
 
-def _delay(directory: Path, _: int, __: int, ___: int) -> None:
-    found = delay.measure(directory)
+def _delay(found: delay.Delay) -> None:
     _line("write to queryable, median", f"{found.median_s:.2f} s")
     _line(
         "write to queryable, p99",

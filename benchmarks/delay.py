@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -45,8 +46,8 @@ def measure(directory: Path) -> Delay:
             began = time.monotonic()
             with file.open("ab") as stream:
                 stream.write(f"{stamp} stdout F {token}\n".encode())
-            path = f"/query?since=1m&limit=1&grep={token}"
-            wait_for(lambda path=path: aggregator.get(path), WITHIN_S, _ASK_EVERY_S)
+            ask = functools.partial(aggregator.get, f"/query?since=1m&limit=1&grep={token}")
+            wait_for(ask, WITHIN_S, _ASK_EVERY_S)
             found_after.append(time.monotonic() - began)
             # Not in step with the agent's own clock.
             time.sleep(0.01 * (number % 37))

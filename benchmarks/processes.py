@@ -39,9 +39,10 @@ class Process:
         self.url = found[1]
         wait_for(lambda: self._answers("/healthz"), START_WITHIN_S)
 
-    def _ended(self) -> None:
-        if self._process.poll() is not None:
-            raise RuntimeError(f"ended with {self._process.returncode}:\n{self._log.read_text()}")
+    def _ended(self) -> bool:
+        if self._process.poll() is None:
+            return False
+        raise RuntimeError(f"ended with {self._process.returncode}:\n{self._log.read_text()}")
 
     def _answers(self, path: str) -> bool:
         try:

@@ -7,11 +7,12 @@ schema. Both of them are counted until background merges are over.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import sys
 import time
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - msgspec
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -20,10 +21,12 @@ import zstandard
 from benchmarks.processes import running, wait_for
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from benchmarks.processes import Process
 
 WITHIN_S: Final = 900.0
-_MIB: Final = 1 << 20
+_SAMPLED_EVERY_S: Final = 31.0
 _BLOCK_BYTES: Final = 1 << 20
 # A process that used less than this in the last two seconds has nothing to do any more.
 _QUIET_CPU_S: Final = 0.06
@@ -56,33 +59,32 @@ class Throughput(msgspec.Struct, frozen=True):
         return self.aggregator_cpu_s / self.parquet_cpu_s
 
 
-def measure(directory: Path, lines: int, pods: int) -> Throughput:
-    """Write ``lines`` lines of ``pods`` pods of all runtimes below ``directory``, ship and store them, compare."""
-    written = directory / "written"
-    _write(written, lines, pods)
+def measure(directory: Path, lines: int, pods: int, nodes: int) -> Throughput:
+    """Write ``lines`` lines of ``pods`` pods of all runtimes on ``nodes`` nodes, ship and store them, compare."""
+    trees = [directory / f"node-{number}" for number in range(nodes)]
+    for number, tree in enumerate(trees):
+        _write(tree / "written", lines // nodes, max(1, pods // nodes), number)
     files = [path for path in directory.rglob("*.log*") if path.is_file() and not path.is_symlink()]
     log_bytes = sum(path.stat().st_size for path in files)
     zstd_cpu_s = _zstd_cpu_s(files)
     store = directory / "store"
-    pods_dir = directory / "pods"
-    with (
-        running("aggregator", directory / "aggregator.log", "--store", f"chdb://{store}") as aggregator,
-        running(
-            "agent", directory / "agent.log", "--pods-dir", str(pods_dir), "--aggregator-url", aggregator.url
-        ) as agent,
-    ):
+    with contextlib.ExitStack() as stack:
+        log = directory / "aggregator.log"
+        aggregator = stack.enter_context(running("aggregator", log, "--store", f"chdb://{store}"))
+        agents = [stack.enter_context(_agent(tree, aggregator.url)) for tree in trees]
         rest_mib = aggregator.memory_mib("VmRSS")
-        before = agent.cpu_s(), aggregator.cpu_s()
+        before = [process.cpu_s() for process in (aggregator, *agents)]
         began = time.monotonic()
-        written.rename(pods_dir)
-        wait_for(lambda: _committed(agent) >= lines, WITHIN_S)
+        for tree in trees:
+            (tree / "written").rename(tree / "pods")
+        wait_for(lambda: sum(map(_committed, agents)) >= lines // nodes * nodes, WITHIN_S, 0.5)
         seconds = time.monotonic() - began
-        agent_cpu_s = agent.cpu_s() - before[0]
+        agent_cpu_s = sum(process.cpu_s() for process in agents) - sum(before[1:])
         anonymous_mib = aggregator.memory_mib("RssAnon")
         _until_quiet(aggregator)
-        aggregator_cpu_s = aggregator.cpu_s() - before[1]
-        memory = agent.memory_mib("VmHWM"), aggregator.memory_mib("VmHWM")
-    store_bytes = sum(path.stat().st_size for path in (store / "engine").rglob("*") if path.is_file())
+        aggregator_cpu_s = aggregator.cpu_s() - before[0]
+        memory = max(agent.memory_mib("VmHWM") for agent in agents), aggregator.memory_mib("VmHWM")
+        store_bytes = _active_bytes(aggregator)
     return Throughput(
         lines,
         log_bytes,
@@ -99,9 +101,28 @@ def measure(directory: Path, lines: int, pods: int) -> Throughput:
     )
 
 
-def _write(pods_dir: Path, lines: int, pods: int) -> None:
+def _agent(tree: Path, url: str) -> AbstractContextManager[Process]:
+    options = [f"--pods-dir={tree / 'pods'}", f"--node-name={tree.name}", f"--aggregator-url={url}"]
+    return running("agent", tree / "agent.log", *options)
+
+
+def _active_bytes(aggregator: Process) -> int:
+    """What the records take on disk, once merged parts are removed; sampled by the aggregator every 30 s."""
+    time.sleep(_SAMPLED_EVERY_S)
+    found = re.findall(rb"^logboom_aggregator_store_bytes\S* (\S+)", aggregator.get("/metrics"), re.MULTILINE)
+    return int(sum(map(float, found)))
+
+
+def _write(pods_dir: Path, lines: int, pods: int, seed: int) -> None:
     runtimes = [f"--runtime={name}" for name in ("containerd", "docker", "cri-o")]
-    options = [f"--pods-dir={pods_dir}", f"--pods={pods}", f"--lines={lines}", "--rotate-size=1GiB", *runtimes]
+    options = [
+        f"--pods-dir={pods_dir}",
+        f"--pods={pods}",
+        f"--lines={lines}",
+        "--rotate-size=1GiB",
+        f"--seed={seed}",
+        *runtimes,
+    ]
     subprocess.run([sys.executable, "-m", "simulator", "write", *options], check=True, stdout=subprocess.DEVNULL)
 
 
