@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -11,7 +11,7 @@ import zstandard
 
 from agent.discovery import DIRECTORIES_MAX
 from wire.batch import Batch, Chunk, Flag
-from wire.codec import CHUNKS_MAX, decode, encode
+from wire.codec import CHUNKS_MAX, Columns, decode, encode_pieces
 
 if TYPE_CHECKING:
     from agent.tail import Round
@@ -30,6 +30,14 @@ class Origin(msgspec.Struct, frozen=True):
     cluster: str
     node: str
     agent: str
+
+
+class Unsealed(msgspec.Struct, frozen=True):
+    """A batch as it was collected: ``columns`` of round after round, with ``chunks`` over all their rows."""
+
+    origin: Origin
+    chunks: tuple[Chunk, ...]
+    columns: Sequence[Columns]
 
 
 class Sealed(msgspec.Struct, frozen=True):
@@ -73,8 +81,8 @@ class Builder:
         """Whether the batch is as large as batches are to be."""
         return self.size_bytes >= self._batch_bytes or len(self._sources) >= _CHUNKS_FULL
 
-    def take(self) -> Batch:
-        """The batch of everything added; the builder is empty again."""
+    def take(self) -> Unsealed:
+        """Everything added; the builder is empty again."""
         parts = [part for each in self._rounds for part in each.parts]
         chunks = tuple(
             Chunk(
@@ -90,19 +98,9 @@ class Builder:
             )
             for source, part in zip(self._sources, parts, strict=True)
         )
-        records = [each.records for each in self._rounds]
+        unsealed = Unsealed(self._origin, chunks, tuple(each.records for each in self._rounds))
         self.clear()
-        return Batch(
-            self._origin.cluster,
-            self._origin.node,
-            self._origin.agent,
-            chunks,
-            np.concatenate([each.times for each in records]),
-            np.concatenate([each.positions for each in records]),
-            np.concatenate([each.flags for each in records]),
-            np.concatenate([each.lengths for each in records]),
-            b"".join([each.body for each in records]),
-        )
+        return unsealed
 
     def clear(self) -> None:
         """Forget what was added."""
@@ -111,12 +109,23 @@ class Builder:
         self.size_bytes = 0
 
 
-def seal(batch: Batch, epoch: int) -> Sealed:
-    """Encode and compress ``batch``; blocks for milliseconds, without the GIL for most of them."""
-    encoded = encode(batch)
-    data = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(encoded)
-    ends = {chunk.source: chunk.end for chunk in batch.chunks}
-    return Sealed(data, len(batch.flags), len(encoded), ends, epoch)
+def seal(unsealed: Unsealed, epoch: int) -> Sealed:
+    """Encode and compress a batch; blocks for milliseconds, without the GIL for most of them.
+
+    Its columns go into the compressor one after another, so that the batch is never in memory a second time.
+    """
+    origin, chunks, columns = unsealed.origin, unsealed.chunks, unsealed.columns
+    pieces = encode_pieces(origin.cluster, origin.node, origin.agent, chunks, columns)
+    size = sum(map(len, pieces))
+    compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compressobj(size=size)
+    data = b"".join([*map(compressor.compress, pieces), compressor.flush()])
+    ends = {chunk.source: chunk.end for chunk in chunks}
+    return Sealed(data, sum(len(part.flags) for part in columns), size, ends, epoch)
+
+
+def seal_batch(batch: Batch, epoch: int) -> Sealed:
+    """`seal` for a batch whose columns are in one piece."""
+    return seal(Unsealed(Origin(batch.cluster, batch.node, batch.agent), batch.chunks, (batch,)), epoch)
 
 
 def unseal(sealed: Sealed) -> Batch:

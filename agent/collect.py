@@ -192,8 +192,8 @@ class Collector:
         async with self._lock:
             if self._builder.is_empty:
                 return  # discarded meanwhile
-            batch, epoch = self._builder.take(), self.epoch
-            sealed = await self._in_thread(lambda: seal(batch, epoch))
+            epoch = self.epoch
+            sealed = await self._in_thread(lambda: seal(self._builder.take(), epoch))
         await self._ready.put(sealed)
 
     def _discard(self) -> None:

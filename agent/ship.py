@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from agent.backoff import Backoff
-from agent.batch import Sealed, halves, in_its_place, seal, unseal
+from agent.batch import Sealed, halves, in_its_place, seal_batch, unseal
 from agent.errors import RefusedError, UnavailableError
 from service.logs import fields
 
@@ -78,14 +78,14 @@ class Shipper:
                 "record refused for good, a gap record takes its place",
                 extra=fields(pod=f"{chunk.namespace}/{chunk.pod}", container=chunk.container, reason=error),
             )
-            replaced = seal(in_its_place(batch, error.rule), sealed.epoch)
+            replaced = seal_batch(in_its_place(batch, error.rule), sealed.epoch)
             if replaced.data == sealed.data:
                 # Even that was refused: the two programs do not agree, and no retry can mend it.
                 raise error
             await self._deliver(replaced)
             return
         for half in halves(batch):
-            await self._deliver(await asyncio.to_thread(seal, half, sealed.epoch))
+            await self._deliver(await asyncio.to_thread(seal_batch, half, sealed.epoch))
 
     def _heard(self) -> None:
         if self.trouble:

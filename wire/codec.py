@@ -20,7 +20,7 @@ instead of dropping. Golden bytes of every released version are kept in `tests/w
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -28,6 +28,9 @@ import numpy.typing as npt
 
 from wire.batch import FLAGS_ALL, SOURCE_BYTES, Batch, Chunk
 from wire.errors import BatchError, BatchTooLargeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 VERSION: Final = 1
 CONTENT_TYPE: Final = "application/x-logboom-batch"
@@ -83,27 +86,58 @@ class _Encoded(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
 
 _T = TypeVar("_T", bound=np.generic)
 
+_ARRAY: Final = bytes([0x90 | len(_Encoded.__struct_fields__)])  # msgpack's fixarray
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(_Encoded)
 _ITEMS_DECODER = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 
+class Columns(Protocol):
+    """Rows as columns, with the dtypes and meanings of `wire.batch.Batch`'s."""
+
+    @property
+    def times(self) -> npt.NDArray[np.int64]: ...  # noqa: D102 - as in Batch, and below
+    @property
+    def positions(self) -> npt.NDArray[np.uint64]: ...  # noqa: D102
+    @property
+    def flags(self) -> npt.NDArray[np.uint8]: ...  # noqa: D102
+    @property
+    def lengths(self) -> npt.NDArray[np.uint32]: ...  # noqa: D102
+    @property
+    def body(self) -> bytes | memoryview: ...  # noqa: D102
+
+
 def encode(batch: Batch) -> bytes:
     """The batch as uncompressed bytes of the current version. Checks nothing: `decode` does."""
-    return _ENCODER.encode(
-        _Encoded(
-            VERSION,
-            batch.cluster,
-            batch.node,
-            batch.agent,
-            batch.chunks,
-            np.ascontiguousarray(batch.times, "<i8").data,
-            np.ascontiguousarray(batch.positions, "<u8").data,
-            np.ascontiguousarray(batch.flags, "u1").data,
-            np.ascontiguousarray(batch.lengths, "<u4").data,
-            memoryview(batch.body),
-        )
-    )
+    return b"".join(encode_pieces(batch.cluster, batch.node, batch.agent, batch.chunks, [batch]))
+
+
+def encode_pieces(
+    cluster: str, node: str, agent: str, chunks: Sequence[Chunk], parts: Sequence[Columns]
+) -> list[bytes | memoryview]:
+    """What `encode` gives for a batch whose columns are those of ``parts`` one after another; no column is copied."""
+    pieces: list[bytes | memoryview] = [
+        _ARRAY + b"".join(map(_ENCODER.encode, (VERSION, cluster, node, agent, chunks)))
+    ]
+    for column in (
+        [np.ascontiguousarray(part.times, "<i8").data.cast("B") for part in parts],
+        [np.ascontiguousarray(part.positions, "<u8").data.cast("B") for part in parts],
+        [np.ascontiguousarray(part.flags, "u1").data for part in parts],
+        [np.ascontiguousarray(part.lengths, "<u4").data.cast("B") for part in parts],
+        [memoryview(part.body) for part in parts],
+    ):
+        filled = [piece for piece in column if len(piece)]
+        pieces += [_bin_header(sum(map(len, filled))), *filled]
+    return pieces
+
+
+def _bin_header(size: int) -> bytes:
+    """What stands before ``size`` bytes in msgpack: bin 8, bin 16 or bin 32, the shortest that fits."""
+    if size < 1 << 8:
+        return b"\xc4" + size.to_bytes(1, "big")
+    if size < 1 << 16:
+        return b"\xc5" + size.to_bytes(2, "big")
+    return b"\xc6" + size.to_bytes(4, "big")
 
 
 def decode(data: bytes) -> Batch:

@@ -34,9 +34,9 @@ _DURABLE: Final = (
     "min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1"
 )
 
-# A merge takes at least so many parts: every record is rewritten less often. Measured with one part every 0.2 s, merging
-# then costs 40 % of the CPU it does by default; a day has some fifty parts instead of ten, which queries hardly notice.
-# Merged parts are fsynced, so what they replaced need not stay for minutes.
+# A merge takes at least so many parts: every record is rewritten less often. Measured with one part every 0.2 s,
+# merging then costs 40 % of the CPU it does by default; a day has some fifty parts instead of ten, which queries hardly
+# notice. Merged parts are fsynced, so what they replaced need not stay for minutes.
 _MERGES: Final = "min_parts_to_merge_at_once = 16, old_parts_lifetime = 60"
 
 # Looked for in the record's beginning only: a level stands in front, and reading on costs more than it finds.

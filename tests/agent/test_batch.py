@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.batch import halves, in_its_place, seal, unseal
+from agent.batch import halves, in_its_place, seal_batch, unseal
 from wire.batch import Batch, Chunk, Flag
 from wire.codec import decode, encode
 
@@ -39,7 +39,7 @@ def bodies(one: Batch) -> list[bytes]:
 
 
 def test_a_sealed_batch_is_the_same_when_it_is_unsealed() -> None:
-    sealed = seal(batch(3, 2), epoch=4)
+    sealed = seal_batch(batch(3, 2), epoch=4)
     assert encode(unseal(sealed)) == encode(batch(3, 2))
     assert (sealed.rows, sealed.epoch) == (5, 4)
     assert sealed.ends == {b"\0" * 16: 135, b"\1" * 16: 125}

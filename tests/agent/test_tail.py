@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from agent.discovery import Discovery
 from agent.metrics import Metrics
@@ -49,7 +49,8 @@ class Following(RuleBasedStateMachine):
         self.store: dict[bytes, list[tuple[int, bytes]]] = {}
         self.number = 0
         self.ahead: list[Round] = []
-        self.start()
+        self.tail = Tail("test", 1 << 20, Metrics())
+        self.discovery = Discovery(str(self.root), lambda _: None)
 
     def teardown(self) -> None:
         self.drain()
@@ -62,15 +63,13 @@ class Following(RuleBasedStateMachine):
             numbers = [int(body.split()[-1]) for _, body in rows]
             assert numbers == sorted(numbers)
 
-    @initialize()
-    def start(self) -> None:
-        """A new agent: it knows nothing."""
-        if hasattr(self, "tail"):
-            self.tail.close()
+    @rule()
+    def agent_is_killed(self) -> None:
+        """A new one knows nothing."""
+        self.tail.close()
         self.tail = Tail("test", 1 << 20, Metrics())
         self.discovery = Discovery(str(self.root), lambda _: None)
         self.ahead = []
-        self.sources: dict[int, list[bytes]] = {}
 
     def line(self, container: Container) -> bytes:
         self.number += 1
