@@ -15,7 +15,7 @@ import aiohttp
 from agent.batch import Builder, Origin
 from agent.client import Client
 from agent.collect import Collector
-from agent.memory import give_back_freed
+from agent.memory import share_one_arena
 from agent.metrics import Metrics
 from agent.positions import Positions
 from agent.ship import Shipper
@@ -44,7 +44,7 @@ async def run(config: Config) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     _raise_open_files_limit()
-    give_back_freed()
+    share_one_arena()
     await follow(config, stop, lambda address: _log.info("listening", extra=fields(address=address.url)))
     _log.info("stopped")
 
