@@ -93,18 +93,27 @@ _ITEMS_DECODER = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 
 class Columns(Protocol):
-    """Rows as columns, with the dtypes and meanings of `wire.batch.Batch`'s."""
+    """Rows as columns, with the meanings of `wire.batch.Batch`'s."""
 
     @property
-    def times(self) -> npt.NDArray[np.int64]: ...  # noqa: D102 - as in Batch, and below
+    def times(self) -> npt.NDArray[np.int64]:
+        """int64[n], ns."""
+
     @property
-    def positions(self) -> npt.NDArray[np.uint64]: ...  # noqa: D102
+    def positions(self) -> npt.NDArray[np.uint64]:
+        """uint64[n]."""
+
     @property
-    def flags(self) -> npt.NDArray[np.uint8]: ...  # noqa: D102
+    def flags(self) -> npt.NDArray[np.uint8]:
+        """uint8[n]."""
+
     @property
-    def lengths(self) -> npt.NDArray[np.uint32]: ...  # noqa: D102
+    def lengths(self) -> npt.NDArray[np.uint32]:
+        """uint32[n]."""
+
     @property
-    def body(self) -> bytes | memoryview: ...  # noqa: D102
+    def body(self) -> bytes | memoryview:
+        """The records' bytes, one after another."""
 
 
 def encode(batch: Batch) -> bytes:
