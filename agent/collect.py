@@ -33,6 +33,8 @@ LOOK_EVERY_S: Final = 0.1
 # The same while nothing has been written for `QUIET_AFTER_S`: a quiet node shall cost next to nothing.
 LOOK_QUIET_S: Final = 0.25
 QUIET_AFTER_S: Final = 5.0
+# Rounds read in one go; every change of threads costs as much as a hundred lines. `/status` waits for it.
+WORK_S: Final = 0.05
 # How often partial lines without an end are looked for, which have waited for many seconds already, and gauges are set.
 _RARELY_S: Final = 2.0
 
@@ -63,7 +65,7 @@ class Collector:
         """Read and seal until `stop`; then seal what has been read, and return."""
         while not self._stopping:
             async with self._lock:
-                progress = await self._in_thread(self._step)
+                progress = await self._in_thread(self._work)
                 if self._tail.waiting:
                     self._unplaced.set()
             if self._is_due():
@@ -149,8 +151,16 @@ class Collector:
         self._thread.shutdown()
         self._tail.close()
 
+    def _work(self) -> bool:
+        """Read, in the thread, until there is no more, the batch is due, or it took long. Whether there may be more."""
+        until_s = time.monotonic() + WORK_S
+        while self._step():
+            if self._is_due() or time.monotonic() >= until_s:
+                return True
+        return False
+
     def _step(self) -> bool:
-        """Look and read once, in the thread. Whether something was read."""
+        """Look and read once. Whether something was read."""
         now_s = time.monotonic()
         rounds = []
         if self._readable or now_s >= self._look_at_s:

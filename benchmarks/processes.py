@@ -74,7 +74,8 @@ class Process:
         return int(match[1]) * 1024 / _MIB
 
     def stop(self) -> None:
-        """SIGTERM, and wait."""
+        """SIGTERM, and wait. Raises `RuntimeError` with its log if it had ended by itself."""
+        self._ended()
         self._process.send_signal(signal.SIGTERM)
         self._process.wait(STOP_WITHIN_S)
 
