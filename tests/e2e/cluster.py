@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import stat
 import time
@@ -107,12 +108,17 @@ class Cluster:
     async def until(self, condition: Callable[[], Awaitable[bool]], deadline_s: float = DEADLINE_S) -> None:
         """Wait until ``condition`` holds, or fail with the last lines that the processes wrote."""
         deadline = time.monotonic() + deadline_s
-        while not await condition():
-            if time.monotonic() > deadline:
-                self.fail(f"not within {deadline_s:.0f} s")
+        while True:
+            with contextlib.suppress(
+                aiohttp.ClientConnectionError
+            ):  # should a process have ended, it is found out below
+                if await condition():
+                    return
             for child in (self.aggregator, self.agent):
                 if child is not None and child.returncode is not None:
                     self.fail(f"the {child.name} has ended with exit code {child.returncode}")
+            if time.monotonic() > deadline:
+                self.fail(f"not within {deadline_s:.0f} s")
             await asyncio.sleep(POLL_S)
 
     async def settle(self, deadline_s: float = DEADLINE_S) -> None:

@@ -12,12 +12,13 @@ import pytest
 
 from simulator.pods import pods
 from simulator.runtimes import Runtime
+from tests.e2e.cluster import DEADLINE_S
 
 if TYPE_CHECKING:
     from simulator.node import Node
     from tests.e2e.cluster import Cluster
 
-BATCH_BYTES: Final = 256 << 10
+BATCH_BYTES: Final = 1 << 20
 # What an agent may take on top: the batches and the round it holds, and what the allocator does not give back. Many
 # times less than what is written meanwhile.
 GROWTH_BYTES_MAX: Final = 24 << 20
@@ -55,7 +56,7 @@ async def run(cluster: Cluster, megabytes: int, seconds: float) -> None:
         assert status["lag_bytes"] >= megabytes << 20
         assert most - before < GROWTH_BYTES_MAX, f"{most >> 20} MiB, {before >> 20} MiB before"
         await cluster.start_aggregator()
-        await cluster.settle()
+        await cluster.settle(deadline_s=DEADLINE_S + megabytes)
         await cluster.verify(node)
 
 
