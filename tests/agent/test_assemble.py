@@ -336,6 +336,16 @@ def test_a_record_is_cut_at_its_limit(
     ]
 
 
+def test_lines_far_from_partial_ones_stay_where_they_are() -> None:
+    kinds = ["oe!" * 30 + "OoEO!eo" + "o" * 40 + "Oo", "eoo" * 50, "O" + "e" * 50 + "o" + "e" * 50 + "EOo"]
+    readers = [Reader(file_of(each * 3)) for each in kinds]
+    read_all_together(readers, [1000])
+    for reader in readers:
+        model = reader.file.model()
+        model.flush(len(reader.file.text))
+        assert reader.found == model.found
+
+
 def test_plain_lines_are_passed_on_as_they_are() -> None:
     file = file_of("oeo!")
     segments = [file.segment(0, 4)]
