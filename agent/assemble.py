@@ -111,8 +111,7 @@ def assemble(
         if segment.size and (assembly.open_lines or assembly.floor > segment.position)
     ]
     if pending or lines.partial.any() or lines.lengths.max(initial=0) > record_bytes_max:
-        edges = np.zeros(lines.lengths.size + 1, np.int64)
-        np.cumsum(lines.lengths, out=edges[1:])
+        edges = _edges(lines.lengths)
         spans = _spans(lines, edges, assemblies, pending, record_bytes_max)
         columns = _with(columns, edges, spans)
         rows = rows.copy()
@@ -153,40 +152,40 @@ def _spans(
     """
     bounds = lines.rows.cumsum().tolist()
     firsts = [bounds[index] - int(lines.rows[index]) for index in pending]
-    odd = np.flatnonzero(lines.partial | (lines.lengths > record_bytes_max))
+    odd = lines.partial | (lines.lengths > record_bytes_max)
     # Items of a memoryview are plain numbers, and got at several times faster than those of an array.
     starts, ends, times, flags = lines.starts.data, lines.ends.data, lines.times.data, lines.flags.data
-    partial, at = lines.partial.data, edges.data
+    partial, is_odd, at = lines.partial.data, odd.data, edges.data
     spans: list[_Span] = []
     row = 0
-    for begin in sorted({*firsts, *odd.tolist()}):
+    for begin in sorted({*firsts, *np.flatnonzero(odd).tolist()}):
         if begin < row:
             continue
         segment = bisect.bisect_right(bounds, begin)
         assembly = assemblies[segment]
         records: list[Record] = []
         row = begin
-        while row < bounds[segment]:
+        while row < bounds[segment] and (is_odd[row] or assembly.open_lines or starts[row] < assembly.floor):
             text = lines.body[at[row] : at[row + 1]]
             line = Line(starts[row], ends[row], times[row], flags[row], partial[row], text)
             records += assembly.open_lines.take(line, record_bytes_max)
             row += 1
-            if not assembly.open_lines and line.end >= assembly.floor:
-                break
         spans.append(_Span(segment, begin, row, assembly.above_floor(records)))
     return spans
 
 
 def _with(columns: _Columns, edges: npt.NDArray[np.int64], spans: Sequence[_Span]) -> _Columns:
     """The ``columns``, the rows of each of ``spans`` replaced by its records; ``edges`` are those of the bodies."""
-    times, positions, flags, lengths, body = columns
+    joined = _columns([record for span in spans for record in span.records])
+    joined_edges = _edges(joined[3])
     parts: list[_Columns] = []
-    row = 0
-    for begin, end, records in [*((s.begin, s.end, s.records) for s in spans), (times.size, times.size, [])]:
-        text = body[edges[row] : edges[begin]]
-        parts.append((times[row:begin], positions[row:begin], flags[row:begin], lengths[row:begin], text))
-        parts.append(_columns(records))
-        row = end
+    row = record = 0
+    for span in spans:
+        parts.append(_part(columns, edges, row, span.begin))
+        parts.append(_part(joined, joined_edges, record, record + len(span.records)))
+        row = span.end
+        record += len(span.records)
+    parts.append(_part(columns, edges, row, edges.size - 1))
     return (
         np.concatenate([part[0] for part in parts]),
         np.concatenate([part[1] for part in parts]),
@@ -194,6 +193,20 @@ def _with(columns: _Columns, edges: npt.NDArray[np.int64], spans: Sequence[_Span
         np.concatenate([part[3] for part in parts]),
         memoryview(b"".join([part[4] for part in parts])),
     )
+
+
+def _part(columns: _Columns, edges: npt.NDArray[np.int64], begin: int, end: int) -> _Columns:
+    """Rows ``begin`` to ``end``."""
+    times, positions, flags, lengths, body = columns
+    text = body[edges[begin] : edges[end]]
+    return times[begin:end], positions[begin:end], flags[begin:end], lengths[begin:end], text
+
+
+def _edges(lengths: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
+    """Where each body begins among all, and the end: int64[n + 1]."""
+    edges = np.zeros(lengths.size + 1, np.int64)
+    np.cumsum(lengths, out=edges[1:])
+    return edges
 
 
 def _columns(records: Sequence[Record]) -> _Columns:
