@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import logging
 import os
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -21,14 +22,17 @@ import chdb
 import msgspec
 import pyarrow as pa
 
-from aggregator.errors import StoreError, StoreLockedError
+from aggregator.errors import QueryCancelledError, StoreError, StoreLockedError
 from aggregator.store.failures import failure
 from aggregator.store.parameters import bind
+from service.logs import fields
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     Parameters = Mapping[str, str | int | Sequence[str] | Sequence[int]]
+
+_log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -42,6 +46,8 @@ _INSERT_SETTINGS: Final = (
 )
 # Rows in a block of a streamed result: small enough that first rows come soon and a block is a few megabytes.
 _STREAM_BLOCK_ROWS: Final = 8192
+# Most calls are over sooner by themselves; and a query that was told to end, and knew it, has ended by then.
+_KILL_AFTER_S: Final = 0.02
 
 # Server-level settings. Caches and pools are sized for one small process beside others, not for a database host:
 # the defaults reserve gigabytes and tens of threads.
@@ -271,15 +277,25 @@ class _Stream:
         return await asyncio.shield(task)
 
     async def end(self) -> None:
-        if self._call is not None and not self._call.done():
-            await self._engine.kill(self._mark)
         if self._call is not None:
             # What the interrupted call raised has nobody left to hear it.
-            heard: Any = (await asyncio.gather(self._call, return_exceptions=True))[0]
+            heard = await self._over(self._call)
             if self._result is None and not isinstance(heard, BaseException):
                 self._result = heard
         if self._result is not None:
-            await self._engine.read(self._result.cancel)
+            # Waits for the engine's next piece, which may be far away.
+            heard = await self._over(asyncio.ensure_future(self._engine.read(self._result.cancel)))
+            if isinstance(heard, BaseException) and not isinstance(heard, QueryCancelledError):
+                raise heard
+
+    async def _over(self, call: asyncio.Future[Any]) -> Any:
+        """What ``call`` gave or raised, soon: the engine is told to end the query, again if it did not know it yet."""
+        while not (await asyncio.wait([call], timeout=_KILL_AFTER_S))[0]:
+            try:
+                await self._engine.kill(self._mark)
+            except StoreError as error:  # the connection is in use until the call is over, whatever that takes
+                _log.warning("a query could not be ended yet", extra=fields(reason=error))
+        return (await asyncio.gather(call, return_exceptions=True))[0]
 
 
 def directory_of(url: str) -> Path:

@@ -41,8 +41,11 @@ def failure(error: BaseException) -> StoreError:
     text = str(error)
     match = re.search(r"Code: (\d+)\. (?:DB::)?(?:Exception: )?(.*)", text, re.DOTALL)
     code, message = (int(match[1]), match[2].strip()) if match else (0, text)
+    # The code first: a text may quote what a user wrote.
+    if code in _TYPES:
+        return _TYPES[code](message, code)
     if _NO_SPACE in text:
         return StoreFullError(message, code)
     if code == _CANNOT_OPEN_FILE and "lock" in text.lower():
         return StoreLockedError(message, code)
-    return _TYPES.get(code, StoreError)(message, code)
+    return StoreError(message, code)

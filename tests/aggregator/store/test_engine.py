@@ -108,6 +108,17 @@ async def test_a_cancelled_query_ends_and_gives_its_connection_back(tmp_path: Pa
                 assert await number(engine, "SELECT 1 AS n") == 1
 
 
+async def test_a_query_that_is_cancelled_as_it_begins_ends_too(tmp_path: Path) -> None:
+    async with Engine.open(f"chdb://{tmp_path}/store", 1) as engine:
+        # In the first milliseconds the engine does not know the query yet, or has no piece of it to stop at.
+        for delay_ms in range(8):
+            running = asyncio.create_task(number_of_forever(engine, Limits(time_s=120)))
+            await asyncio.wait([running], timeout=delay_ms / 1000)
+            running.cancel()
+            async with asyncio.timeout(10):
+                assert await number(engine, "SELECT 1 AS n") == 1
+
+
 async def test_a_store_is_opened_by_one_process_at_a_time(engine: Engine) -> None:
     program = (
         "import asyncio, sys; from aggregator.store.engine import Engine\n"
@@ -153,6 +164,7 @@ async def test_a_store_that_cannot_be_made_says_why(tmp_path: Path) -> None:
     [
         ("Code: 243. DB::Exception: Cannot reserve 1.00 MiB", StoreFullError),
         ("Code: 74. DB::ErrnoException: Cannot write: errno: 28, strerror: No space left on device", StoreFullError),
+        ("Code: 427. DB::Exception: CANNOT_COMPILE_REGEXP: (No space left on device", QueryRegexError),
         ("nothing like a code", StoreError),
     ],
 )
