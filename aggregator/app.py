@@ -120,7 +120,10 @@ async def _sample(engine: Engine, metrics: Metrics) -> None:
     """Look at the store's size from time to time; asking at every scrape would let scrapers set the pace."""
     while True:
         try:
-            for table in await disk.tables(engine):
+            tables = await disk.tables(engine)
+            for figure in (metrics.store_bytes, metrics.store_parts, metrics.store_rows):
+                figure.clear()  # a table whose days were all dropped is not among them
+            for table in tables:
                 metrics.store_bytes.labels(table.name).set(table.bytes)
                 metrics.store_parts.labels(table.name).set(table.parts)
                 metrics.store_rows.labels(table.name).set(table.rows)

@@ -24,7 +24,9 @@ _REFUSALS: Final = {
     401: "A token is required.",
     403: "The token is not accepted.",
     406: "Nothing that is accepted can be answered.",
+    408: "The body did not arrive in time.",
     409: "A chunk starts beyond what is committed; nothing of the batch was stored.",
+    411: "The request does not say how large its body is.",
     413: "What is asked for, or sent, is too large.",
     415: "The body is not a batch, or not compressed as one.",
     429: "Too many queries are running and waiting.",
@@ -141,7 +143,7 @@ def _agent_paths() -> Json:
             "post": {
                 "summary": "Store a batch of an agent",
                 "requestBody": {"required": True, "content": {"application/x-logboom-batch": batch}},
-                "responses": _responses({200: committed, 409: committed}, (400, 401, 403, 413, 415, 503)),
+                "responses": _responses({200: committed, 409: committed}, (400, 401, 403, 408, 411, 413, 415, 503)),
             }
         },
         "/v1/positions": {
@@ -151,7 +153,7 @@ def _agent_paths() -> Json:
                     {
                         "name": "source",
                         "in": "query",
-                        "required": True,
+                        "description": "A source; without any, the answer's header still names the store.",
                         "schema": {
                             "type": "array",
                             "maxItems": SOURCES_PER_REQUEST_MAX,

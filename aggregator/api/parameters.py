@@ -155,8 +155,9 @@ def _refused(parameter: str, error: str, hint: str) -> RefusedError:
 
 
 def _nearest(name: str, known: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(name, known, 1, 0.5)
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+    near = difflib.get_close_matches(name, known, 1)
+    every = f"there are {', '.join(known)}"
+    return f"did you mean {near[0]!r}? {every}" if near else every
 
 
 def _text(quoted: str, name: str) -> str:

@@ -27,6 +27,7 @@ from aggregator.errors import StoreError
 from aggregator.store import records
 from aggregator.store.engine import Engine, Limits
 from aggregator.store.rendering import Format, header
+from service.logs import fields
 from wire.answers import Refusal
 
 if TYPE_CHECKING:
@@ -137,9 +138,9 @@ class Queries:
             await response.write_eof()
         except StoreError as error:
             refusal = refused(error, limits)
-            if refusal is None:
-                _log.exception("query failed: %s", request.path_qs)
             if response.prepared:
+                if refusal is None:
+                    _log.exception("query failed", extra=fields(query=request.path_qs))
                 told = refusal.refusal if refusal else Refusal("internal error", hint="the server's log has details")
                 await self._write(response, memoryview(msgspec.json.encode(told) + b"\n"))
                 raise AnswerCutError(outcome_of(refusal.status if refusal else 500)) from error
