@@ -14,10 +14,10 @@ import msgspec
 from agent.errors import RefusedError, UnavailableError
 from service.token import TokenFileError, read_tokens
 from wire.answers import STORE_HEADER, Committed, Refusal
-from wire.codec import CONTENT_ENCODING, CONTENT_TYPE, RULES
+from wire.codec import CONTENT_ENCODING, CONTENT_TYPE, POSITION_MAX, RULES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
     from pathlib import Path
 
     from agent.batch import Origin
@@ -58,16 +58,21 @@ class Client:
         headers = {"Content-Type": CONTENT_TYPE, "Content-Encoding": CONTENT_ENCODING}
         return await self._ask("POST", "/v1/batches", headers, data=data)
 
-    async def positions(self, sources: Iterable[bytes]) -> Answer:
+    async def positions(self, sources: Collection[bytes]) -> Answer:
         """GET the committed positions of ``sources``; of none, to learn which store it is.
 
         Raises `UnavailableError`.
         """
         asked = [("cluster", self._origin.cluster), ("node", self._origin.node)]
         try:
-            return await self._ask("GET", "/v1/positions", {}, params=asked + [("source", s.hex()) for s in sources])
+            answer = await self._ask(
+                "GET", "/v1/positions", {}, params=asked + [("source", source.hex()) for source in sources]
+            )
         except RefusedError as error:
             raise UnavailableError(f"positions refused: {error}", _VERSION_RETRY_S) from error
+        if not answer.committed.keys() >= set(sources):
+            raise UnavailableError(f"{self._url} does not say where to read on", _VERSION_RETRY_S)
+        return answer
 
     async def _ask(
         self,
@@ -135,8 +140,10 @@ def _meaning(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
 def _answer(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
     try:
         committed = {bytes.fromhex(source): at for source, at in _COMMITTED.decode(body).committed.items()}
-    except ValueError as error:  # msgspec's errors are ValueErrors as well
+    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors as well
         raise UnavailableError(f"{status} without committed positions: {error}") from error
+    if not all(0 <= at <= POSITION_MAX for at in committed.values()):
+        raise UnavailableError(f"{status} with positions that no file has")
     return Answer(headers.get(STORE_HEADER, ""), committed, status != 200)  # noqa: PLR2004 - 409 is the other
 
 
@@ -144,7 +151,7 @@ def _refusal(body: bytes) -> Refusal:
     """The aggregator's reason, or the beginning of whatever something between here and there said."""
     try:
         return _REFUSAL.decode(body)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         return Refusal(body[:200].decode("utf-8", "replace").strip() or "no reason given")
 
 
@@ -157,6 +164,6 @@ def _retry_after_s(value: str | None) -> float | None:
     except ValueError:
         try:
             seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
     return min(max(0.0, seconds), _RETRY_AFTER_MAX_S)
