@@ -24,6 +24,7 @@ from agent.tail import Tail
 from agent.watch import Watch
 from service.logs import fields
 from service.web import serve
+from wire.codec import NAME_BYTES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,8 @@ _log = logging.getLogger(__name__)
 
 # How long a stopping agent sends what it has already read. Nothing depends on it: the files still have it.
 GRACE_S: Final = 5.0
+# Of the node's name in the agent's, which ends in random digits.
+_AGENT_BYTES_MAX: Final = NAME_BYTES_MAX - 10
 
 
 async def run(config: Config) -> None:
@@ -52,7 +55,7 @@ async def run(config: Config) -> None:
 async def follow(config: Config, stop: asyncio.Event, listening: Callable[[Address], None]) -> None:
     """Run the agent until ``stop`` is set; tell ``listening`` which address was bound. Raises `OSError`."""
     metrics = Metrics()
-    origin = Origin(config.cluster, config.node_name, f"{config.node_name[:200]}-{secrets.token_hex(4)}")
+    origin = Origin(config.cluster, config.node_name, f"{_shortened(config.node_name)}-{secrets.token_hex(4)}")
     async with contextlib.AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession())
         client = Client(session, config.aggregator_url, origin, config.token_file)
@@ -82,6 +85,11 @@ async def follow(config: Config, stop: asyncio.Event, listening: Callable[[Addre
             await _finish(collector, collecting)
             for task in running:
                 task.cancel()
+
+
+def _shortened(name: str) -> str:
+    """``name``, so that a few characters more are still a name."""
+    return name.encode()[:_AGENT_BYTES_MAX].decode(errors="ignore")
 
 
 async def _finish(collector: Collector, collecting: asyncio.Task[None]) -> None:

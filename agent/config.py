@@ -41,15 +41,24 @@ class Config(msgspec.Struct, frozen=True):
 
 
 def _url(_: click.Context, __: click.Parameter, value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+    if not _is_url(value):
         raise click.BadParameter(f"{value!r} is not a URL like http://aggregator.logboom:8080")
     return value.rstrip("/")
 
 
+def _is_url(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:  # brackets without an address in them, a port that is no number or too large
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and port != 0 and not parts.query + parts.fragment
+
+
 def _name(_: click.Context, parameter: click.Parameter, value: str) -> str:
-    if len(value.encode()) > NAME_BYTES_MAX or not re.fullmatch(r"[^\x00-\x1f]*", value):
-        raise click.BadParameter(f"at most {NAME_BYTES_MAX} bytes and no control characters")
+    # Bytes that are not UTF-8 come from the environment as surrogates.
+    if not re.fullmatch(r"[^\x00-\x1f\ud800-\udfff]*", value) or len(value.encode()) > NAME_BYTES_MAX:
+        raise click.BadParameter(f"at most {NAME_BYTES_MAX} bytes of UTF-8 and no control characters")
     if not value and parameter.name == "node_name":
         raise click.BadParameter("is empty; name the node")
     return value
