@@ -28,7 +28,8 @@ _SETTLED_NS: Final = 2_000_000_000
 # Container directories followed at most: many times what the largest nodes run. Beyond it they are left out, which is
 # said.
 DIRECTORIES_MAX: Final = 10_000
-# Files of one container: restarts kept, times generations kept, many times over.
+# Files of one container: restarts kept, times generations kept, many times over. The oldest are left out, which is
+# said.
 FILES_MAX: Final = 1_000
 
 
@@ -52,10 +53,13 @@ class Listing(msgspec.Struct, frozen=True):
 
 
 class _Known(msgspec.Struct):
-    """What the last scan saw of a container's directory; ``beside``: directories that Docker's files lie in."""
+    """What the last scan saw of a container's directory; ``beside``: directories that Docker's files lie in.
+
+    ``modified``: modification time, ns, and inode of each: a directory made anew has another one.
+    """
 
     container: Container
-    modified: tuple[int, ...]
+    modified: tuple[tuple[int, int], ...]
     beside: tuple[str, ...] = ()
 
 
@@ -92,7 +96,7 @@ class Discovery:
                 continue
             pod_directory = f"{self._pods_dir}/{pod}"
             self._watch(pod_directory)
-            for name in _names(pod_directory):
+            for name in _names_if_readable(pod_directory):
                 container = container_of(pod, name)
                 if container is not None:
                     yield f"{pod_directory}/{name}", container
@@ -100,12 +104,18 @@ class Discovery:
     def _list_if_changed(self, directory: str, container: Container) -> Listing | None:
         known = self._known.get(directory)
         beside = known.beside if known else ()
-        modified = _modified((directory, *beside))
-        if known is not None and known.modified == modified and max(modified) < self._clock_ns() - _SETTLED_NS:
-            return None
+        # Every time, not only before it is listed: a watch that was not to be had the last time may be now.
         for each in (directory, *beside):
             self._watch(each)
-        entries, beside_now = _entries(directory)
+        modified = tuple(map(_modified, (directory, *beside)))
+        if known is not None and known.modified == modified and max(modified)[0] < self._clock_ns() - _SETTLED_NS:
+            return None
+        try:
+            entries, beside_now = _entries(directory)
+        except OSError as error:
+            # Not known, so that the next scan tries again: to become readable changes no modification time.
+            _log.warning("directory cannot be read", extra=fields(directory=directory, reason=error))
+            return None
         if beside_now != beside:
             # Watched from now on; listed once more by the next scan, so that nothing falls between list and watch.
             for each in beside_now:
@@ -116,33 +126,36 @@ class Discovery:
 
 
 def _names(directory: str) -> list[str]:
+    """Names in ``directory``; none if there is no such directory. Raises `OSError` where it cannot be read."""
     try:
         return sorted(os.listdir(directory))
     except (FileNotFoundError, NotADirectoryError):
         return []
-    except PermissionError as error:
+
+
+def _names_if_readable(directory: str) -> list[str]:
+    """Names in ``directory``; none, which is said, where it cannot be read: others can."""
+    try:
+        return _names(directory)
+    except OSError as error:
         _log.warning("directory cannot be read", extra=fields(directory=directory, reason=error))
         return []
 
 
-def _modified(directories: tuple[str, ...]) -> tuple[int, ...]:
-    """Modification times, and inodes: a directory made anew has another one. Zeros for one that is gone."""
-    values = []
-    for directory in directories:
-        try:
-            found = os.stat(directory)
-        except OSError:
-            values += [0, 0]
-        else:
-            values += [found.st_mtime_ns, found.st_ino]
-    return tuple(values)
+def _modified(directory: str) -> tuple[int, int]:
+    """Modification time and inode; zeros of one that is gone."""
+    try:
+        found = os.stat(directory)
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_ino
 
 
 def _entries(directory: str) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
     """The log files in ``directory``, and beside those that are symlinks; and the directories the symlinks lead to."""
     entries: list[Entry] = []
     beside: list[str] = []
-    for name in _names(directory)[:FILES_MAX]:
+    for name in _names(directory):
         generation = generation_of(name)
         if generation is None:
             continue
@@ -151,11 +164,18 @@ def _entries(directory: str) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
         if os.path.islink(path):
             target_directory, target = os.path.split(os.path.realpath(path))
             beside.append(target_directory)
-            for other in _names(target_directory)[:FILES_MAX]:
+            for other in _names_if_readable(target_directory):
                 shifted = shifted_of(target, other, generation.restart)
                 if shifted is not None:
                     _append(entries, f"{target_directory}/{other}", shifted)
-    return tuple(sorted(entries, key=lambda entry: entry.generation)), tuple(beside)
+    entries.sort(key=lambda entry: entry.generation)
+    # A file that is renamed meanwhile may be found under both names; it only ever becomes an older generation.
+    once: dict[tuple[int, int], Entry] = {}
+    for entry in entries:
+        once.setdefault((entry.device, entry.inode), entry)
+    if len(once) > FILES_MAX:
+        _log.error("too many files, the oldest are not read", extra=fields(directory=directory, files_max=FILES_MAX))
+    return tuple(once.values())[-FILES_MAX:], tuple(beside)
 
 
 def _append(entries: list[Entry], path: str, generation: Generation) -> None:

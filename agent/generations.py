@@ -15,6 +15,8 @@ from typing import Final
 
 import msgspec
 
+from wire.codec import NAME_BYTES_MAX
+
 _LOG: Final = re.compile(r"(\d{1,9})\.log(?:\.(\d{8}-\d{6}))?(\.gz)?")
 _SHIFTED: Final = re.compile(r"\.(\d{1,6})(\.gz)?")
 _POD_PARTS: Final = 3
@@ -43,14 +45,19 @@ class Generation(msgspec.Struct, frozen=True, order=True):
 
 
 def container_of(pod_directory: str, name: str) -> Container | None:
-    """The container whose directory is ``<pod_directory>/<name>``; None if the pod's is not named as the kubelet does.
+    """The container whose directory is ``<pod_directory>/<name>``; None if they are not named as the kubelet does.
 
-    Kubernetes names have no underscore, so the three parts are unmistakable.
+    Kubernetes names have no underscore, so the three parts are unmistakable. They are short and ASCII: what is not is
+    no container's, and no batch could carry it.
     """
     parts = pod_directory.split("_")
-    if len(parts) != _POD_PARTS or not all(parts) or not name:
+    if len(parts) != _POD_PARTS or not all(map(_is_name, (*parts, name))):
         return None
     return Container(parts[0], parts[1], parts[2], name)
+
+
+def _is_name(text: str) -> bool:
+    return text.isascii() and 0 < len(text) <= NAME_BYTES_MAX
 
 
 def generation_of(name: str) -> Generation | None:

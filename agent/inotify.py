@@ -42,10 +42,7 @@ class Inotify:
 
         Raises `OSError`, with ENOSPC when the user's watches are used up.
         """
-        try:
-            self._checked(self._libc.inotify_add_watch(self.fileno(), os.fsencode(directory), _MASK))
-        except (FileNotFoundError, NotADirectoryError):
-            return  # gone already: the scan sees that as well
+        self._checked(self._libc.inotify_add_watch(self.fileno(), os.fsencode(directory), _MASK))
 
     def drain(self) -> None:
         """Take the news there is."""

@@ -39,6 +39,8 @@ class Watch:
         self._inotify: Inotify | None = None
         # Some directory could not be watched: inotify does not tell everything.
         self._is_partial = False
+        # No watch was left for one of them: this scan asks for none any more, the next one tries again.
+        self._is_used_up = False
         self.scans = 0
         if use_inotify:
             try:
@@ -73,7 +75,7 @@ class Watch:
 
     async def _scan(self) -> None:
         began_s = time.monotonic()
-        self._is_partial = False
+        self._is_partial = self._is_used_up = False
         try:
             listings = await wrap(self._discovery.scan)()
         except OSError as error:
@@ -87,14 +89,19 @@ class Watch:
         self.scans += 1
 
     def _watch(self, directory: str) -> None:
-        """Called by the scan, in its thread, before it lists ``directory``."""
-        if self._inotify is None:
+        """Called by the scan, in its thread, for every directory before it lists it."""
+        if self._inotify is None or self._is_used_up:
             return
         try:
             self._inotify.watch(directory)
+        except NotADirectoryError:
+            return  # a file where a container's directory might be: nothing in it can change
+        except FileNotFoundError:
+            self._is_partial = True  # gone since it was found; or the pods directory, which is yet to come
         except OSError as error:
             self._is_partial = True
-            hint = _WATCHES_HINT if error.errno == errno.ENOSPC else "scans do it"
+            self._is_used_up = error.errno == errno.ENOSPC
+            hint = _WATCHES_HINT if self._is_used_up else "scans do it"
             _log.warning("directory cannot be watched", extra=fields(directory=directory, reason=error, remedy=hint))
 
     def _on_news(self) -> None:

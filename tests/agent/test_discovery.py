@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -114,6 +115,9 @@ def test_every_directory_is_watched_before_it_is_listed(pods: Pods) -> None:
     pods.write("a_b_c/web/0.log")
     pods.discovery.scan()
     assert pods.watched == {str(pods.root), str(pods.root / "a_b_c"), str(pods.root / "a_b_c" / "web")}
+    pods.watched.clear()
+    assert pods.discovery.scan() == []
+    assert str(pods.root / "a_b_c" / "web") in pods.watched  # it may not have been possible the last time
 
 
 def test_what_is_no_pods_directory_is_left_alone(pods: Pods) -> None:
@@ -121,3 +125,92 @@ def test_what_is_no_pods_directory_is_left_alone(pods: Pods) -> None:
     pods.write("file-among-pods")
     pods.write("a_b_c/file-among-containers")
     assert pods.names() == {"a_b_c/file-among-containers": []}
+
+
+def test_a_file_that_is_found_under_two_names_is_listed_once_as_the_older(pods: Pods) -> None:
+    # As when Docker shifts its files while they are listed.
+    older = pods.write("a_b_c/web/0.log.20230405-022934")
+    (older.parent / "0.log").hardlink_to(older)
+    assert pods.names() == {"a_b_c/web": ["0.log.20230405-022934"]}
+
+
+def test_of_too_many_files_the_newest_are_listed(
+    pods: Pods, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("agent.discovery.FILES_MAX", 2)
+    for restart in (2, 9, 10, 11):
+        pods.write(f"a_b_c/web/{restart}.log")
+    assert pods.names() == {"a_b_c/web": ["10.log", "11.log"]}
+    assert "too many files" in caplog.text
+
+
+class Unreadable:
+    """Directories that cannot be listed, for root either."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.directories: set[str] = set()
+        real = os.listdir
+
+        def listdir(directory: str) -> list[str]:
+            if directory in self.directories:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory)
+            return real(directory)
+
+        monkeypatch.setattr(os, "listdir", listdir)
+
+
+@pytest.fixture
+def unreadable(monkeypatch: pytest.MonkeyPatch) -> Unreadable:
+    return Unreadable(monkeypatch)
+
+
+def test_a_directory_that_cannot_be_read_is_tried_again_and_keeps_no_other_from_being_read(
+    pods: Pods, unreadable: Unreadable, caplog: pytest.LogCaptureFixture
+) -> None:
+    closed = pods.write("a_b_c/closed/0.log").parent
+    pods.write("a_b_c/open/0.log")
+    unreadable.directories.add(str(closed))
+    assert pods.names() == {"a_b_c/open": ["0.log"]}
+    assert "directory cannot be read" in caplog.text
+    unreadable.directories.clear()  # which changes no modification time
+    assert pods.names() == {"a_b_c/closed": ["0.log"]}
+
+
+def test_files_stay_as_they_were_while_their_directory_cannot_be_read(pods: Pods, unreadable: Unreadable) -> None:
+    directory = pods.write("a_b_c/web/0.log").parent
+    assert pods.names() == {"a_b_c/web": ["0.log"]}
+    unreadable.directories.add(str(directory))
+    pods.write("a_b_c/web/1.log")
+    assert pods.names() == {}
+    unreadable.directories.clear()
+    assert pods.names() == {"a_b_c/web": ["0.log", "1.log"]}
+
+
+def test_containers_of_a_pod_that_cannot_be_read_are_listed_once_it_can(pods: Pods, unreadable: Unreadable) -> None:
+    pod = pods.write("a_b_c/web/0.log").parent.parent
+    assert pods.names() == {"a_b_c/web": ["0.log"]}
+    unreadable.directories.add(str(pod))
+    assert pods.names() == {"a_b_c/web": []}
+    unreadable.directories.clear()
+    assert pods.names() == {"a_b_c/web": ["0.log"]}
+
+
+def test_a_pods_directory_that_cannot_be_read_is_an_error(pods: Pods, unreadable: Unreadable) -> None:
+    unreadable.directories.add(str(pods.root))
+    with pytest.raises(PermissionError):
+        pods.discovery.scan()
+
+
+def test_inodes_larger_than_any_time_make_no_directory_look_new(pods: Pods, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.stat
+
+    def stat(path: str) -> os.stat_result:
+        found = list(real(path))
+        found[1] = 1 << 63
+        return os.stat_result(found, {"st_mtime_ns": real(path).st_mtime_ns})
+
+    pods.write("a_b_c/web/0.log")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", stat)
+        found = [pods.names(), pods.names()]
+    assert found == [{"a_b_c/web": ["0.log"]}, {}]

@@ -19,6 +19,11 @@ from agent.generations import Container, Generation, container_of, generation_of
         ("a__c", "web", None),
         ("a_b_", "web", None),
         ("a_b_c", "", None),
+        ("a_b_c", "w" * 253, Container("a", "b", "c", "w" * 253)),
+        # No batch could carry these.
+        ("a_b_c", "w" * 254, None),
+        ("a_b_\udcff", "web", None),
+        ("a_b_c", "wéb", None),
     ],
 )
 def test_a_pods_directory_names_its_parts(pod_directory: str, name: str, expected: Container | None) -> None:
