@@ -9,6 +9,7 @@ watch        when to scan
 identity     the source of a file, from its own first line
 tail         the files that are followed, and rounds of reading them
 logfile      one followed file: where reading stands, its open partial lines
+stretch      whole lines of one file, as read
 lines        blocks of whole lines as columns; which format a file has
 timestamps   the times in the columns
 cri          parser: the format of containerd and CRI-O

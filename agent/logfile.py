@@ -33,6 +33,7 @@ class LogFile:
 
     __slots__ = (
         "assembly",
+        "behind_of",
         "behind_since_s",
         "committed",
         "container",
@@ -41,6 +42,7 @@ class LogFile:
         "fd",
         "format",
         "grown_s",
+        "is_copy",
         "listed",
         "placed",
         "read",
@@ -66,12 +68,16 @@ class LogFile:
         self.committed = 0
         # The aggregator said where to read on, and reading stands there.
         self.placed = False
+        # Another followed file has the same source, and is the one that is read.
+        self.is_copy = False
         self.assembly = Assembly()
         self.time_ns = entry.modified_ns
         # Still in its directory; one that is not is read to its end through the open descriptor.
         self.listed = True
         now = time.monotonic()
         self.grown_s = now
+        # Bytes below `behind_of` were there at `behind_since_s`, and are not all committed; see `note_lag`.
+        self.behind_of = 0
         self.behind_since_s = now
         self.retry_s = now  # not opened again before, after it could not be
 
@@ -102,6 +108,8 @@ class LogFile:
         shrunk = size < self.size and size < self.read
         self.size = size
         self.grown_s = now_s
+        if size < self.searched:
+            self.searched = self.read
         return shrunk
 
     def identify(self, cluster: str) -> None:
@@ -122,18 +130,28 @@ class LogFile:
     def forget(self) -> None:
         """Start over, as another file: what it held is gone."""
         self.source = None
-        self.placed = False
-        self.read = self.searched = self.shipped = self.committed = 0
+        self.placed = self.is_copy = False
+        self.read = self.searched = self.shipped = self.committed = self.behind_of = 0
 
     def place(self, position: int) -> None:
         """Read on from ``position``: from the start of the line it lies in, leaving out what is stored of it already.
 
         A position the file does not reach, because it is a shorter copy of what was read once, waits for it to grow.
         """
+        if position > self.size:
+            # Someone has read on since this was looked at: to begin inside a line, its start must be found.
+            self.size = os.fstat(self.descriptor).st_size
         self.committed = self.shipped = position
         self.read = self.searched = position if position >= self.size else self._line_start(position)
         self.assembly = Assembly(position)
         self.placed = True
+
+    @property
+    def descriptor(self) -> int:
+        """The descriptor of the file, which must be open."""
+        if self.fd is None:
+            raise ValueError(f"{self.entry.path} is not open")
+        return self.fd
 
     @property
     def readable(self) -> bool:
@@ -146,13 +164,18 @@ class LogFile:
 
     @property
     def finished(self) -> bool:
-        """Whether everything there is of the file is committed."""
-        return self.placed and self.committed >= self.size
+        """Whether everything there is of the file is committed, or another is read for it."""
+        return self.searched >= self.size if self.is_copy else self.placed and self.committed >= self.size
 
     @property
     def lag_bytes(self) -> int:
         """What is in the file and not yet committed."""
-        return max(0, self.size - self.committed)
+        return 0 if self.is_copy else max(0, self.size - self.committed)
+
+    def note_lag(self, now_s: float) -> None:
+        """Remember how long something has not been committed; to be called now and then."""
+        if self.finished or (self.placed and self.committed >= self.behind_of):
+            self.behind_of, self.behind_since_s = self.size, now_s
 
     def _line_start(self, position: int) -> int:
         """The start of the line that holds the byte before ``position``, or ``position`` if that byte ends a line."""
@@ -169,6 +192,4 @@ class LogFile:
         return 0
 
     def _bytes_at(self, offset: int, size: int) -> bytes:
-        if self.fd is None:
-            raise ValueError(f"{self.entry.path} is not open")
-        return os.pread(self.fd, size, offset)
+        return os.pread(self.descriptor, size, offset)

@@ -23,7 +23,9 @@ class Metrics:
         )
         self.truncations = Counter("logboom_agent_truncations", "Log files found shortened.", registry=registry)
         self.lost_bytes = Counter(
-            "logboom_agent_lost_bytes", "Bytes of deleted files that never became a complete line.", registry=registry
+            "logboom_agent_lost_bytes",
+            "Bytes of deleted files, not known to be committed.",
+            registry=registry,
         )
         self.batches = Counter(
             "logboom_agent_batches", "Answers to batches, by what they said.", ["outcome"], registry=registry

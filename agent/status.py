@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class FileStatus(msgspec.Struct, frozen=True):
     """One followed file. Sizes and offsets in bytes; ``source``: 32 hex digits, empty before its first line is there.
 
-    ``lag_seconds``: how long there has been something in the file that is not committed.
+    ``lag_seconds``: for how long, at least, the oldest byte that is not committed has been in the file.
     """
 
     path: str

@@ -21,6 +21,7 @@ from agent import cri, docker
 from agent.assemble import Records, assemble, flush
 from agent.lines import Format, Lines, Segment
 from agent.logfile import LogFile
+from agent.stretch import Stretch, read
 from service.logs import fields
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# Read of one file in a round: so that a busy file does not keep the others waiting.
-READ_BYTES_MAX: Final = 256 << 10
 # Read in a round over all files. Larger rounds save nothing: their columns no longer fit the processor's cache.
 ROUND_BYTES_MAX: Final = 512 << 10
 # A partial line whose end does not come is delivered as it stands once its file has not grown for this long; a file
@@ -45,8 +44,6 @@ CLOSE_AFTER_S: Final = 10.0
 THOROUGH_EVERY_S: Final = 1.0
 # A file that could not be opened or read is tried again after this long.
 RETRY_AFTER_S: Final = 5.0
-# What stands before the message of a CRI line: read on top of what a record may have, of a line that is too long.
-_LINE_HEAD_BYTES: Final = 1 << 10
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -63,14 +60,6 @@ class Round(msgspec.Struct, frozen=True):
 
     records: Records
     parts: tuple[Part, ...]
-
-
-class _Block(msgspec.Struct, frozen=True):
-    """Whole lines of one file."""
-
-    file: LogFile
-    data: bytes
-    segment: Segment
 
 
 class Tail:
@@ -102,22 +91,23 @@ class Tail:
         for entry in listing.entries:
             if entry.generation.gzip:
                 continue
-            file = gone.get((entry.device, entry.inode))
+            file = gone.pop((entry.device, entry.inode), None)
             # The inode of an open file cannot be used again. That of a closed one can, but not with the same content.
             if file is not None and (
                 file.fd is not None or (file.size == entry.size and file.entry.modified_ns == entry.modified_ns)
             ):
-                del gone[entry.device, entry.inode]
                 if file.entry.path != entry.path:
                     file.retry_s = 0.0  # it may have been renamed just before it was to be opened
                 file.entry = entry
                 file.listed = True  # a listing made while it was renamed may not have had it
             else:
+                if file is not None:
+                    self._drop(file)
                 file = LogFile(listing.directory, listing.container, entry)
             files.append(file)
         for file in gone.values():
             if file.fd is None or file.finished:
-                self._drop(file)
+                self._give_up(file)
             else:
                 file.listed = False
                 files.insert(0, file)  # it was there before the others
@@ -144,8 +134,7 @@ class Tail:
             for file in files:
                 self._look_at(file, now_s)
                 self._let_go(file, now_s, is_current=file is files[-1])
-                if file.finished:
-                    file.behind_since_s = now_s
+                file.note_lag(now_s)
                 self.waiting = self.waiting or file.awaits_place(now_s)
                 given_up = given_up or (file.fd is None and not file.listed)
             if given_up:
@@ -207,7 +196,8 @@ class Tail:
         now_s = time.monotonic()
         rounds = []
         for file in self.files():
-            if file.placed and now_s - file.grown_s > PATIENCE_S:
+            # Where there is more to be read, the end may be in that.
+            if file.placed and file.searched >= file.size and now_s - file.grown_s > PATIENCE_S:
                 records = flush(file.assembly, file.read)
                 if records is not None:
                     rounds.append(_round(records, [file]))
@@ -235,10 +225,29 @@ class Tail:
         else:
             self._directories.pop(directory, None)
 
+    def _give_up(self, file: LogFile) -> None:
+        """Follow ``file``, which is gone, no more; say so if not all of it is known to be committed."""
+        if not file.finished:
+            self._metrics.lost_bytes.inc(file.lag_bytes)
+            _log.warning(
+                "file was deleted before all of it was committed",
+                extra=fields(path=file.entry.path, lost_bytes=file.lag_bytes),
+            )
+        self._drop(file)
+
     def _drop(self, file: LogFile) -> None:
         file.close()
+        self._release(file)
+
+    def _release(self, file: LogFile) -> None:
+        """Let a copy of ``file`` be read in its stead."""
         if file.source is not None:
             self._sources.pop(file.source, None)
+            for other in self._directories.get(file.directory, ()):
+                if other.is_copy:
+                    other.is_copy = False
+                    other.searched = 0
+            self._unsettle()
 
     def _look_at(self, file: LogFile, now_s: float) -> None:
         if file.fd is None:
@@ -248,8 +257,7 @@ class Tail:
         if file.look(now_s):
             _log.warning("file has shrunk, reading it from its start", extra=fields(path=file.entry.path))
             self._metrics.truncations.inc()
-            if file.source is not None:
-                self._sources.pop(file.source, None)
+            self._release(file)
             file.forget()
         if file.source is None and file.fd is not None and file.size > file.searched:
             self._identify(file)
@@ -257,14 +265,9 @@ class Tail:
     def _let_go(self, file: LogFile, now_s: float, *, is_current: bool) -> None:
         """Close ``file`` if nothing more is to be had from it."""
         quiet_s = now_s - file.grown_s
-        if not file.listed and (file.finished or (quiet_s > PATIENCE_S and not self._awaited(file))):
-            if not file.finished:
-                self._metrics.lost_bytes.inc(file.lag_bytes)
-                _log.warning(
-                    "file was deleted before its last line was complete",
-                    extra=fields(path=file.entry.path, lost_bytes=file.lag_bytes),
-                )
-            self._drop(file)
+        is_over = file.finished or file.fd is None or (quiet_s > PATIENCE_S and not self._awaited(file))
+        if not file.listed and is_over:
+            self._give_up(file)
         elif file.finished and not is_current and quiet_s > CLOSE_AFTER_S:
             file.close()
 
@@ -283,21 +286,30 @@ class Tail:
         except FileNotFoundError:
             file.retry_s = time.monotonic() + RETRY_AFTER_S  # the next scan of its directory says where it went
         except OSError as error:
-            file.retry_s = time.monotonic() + RETRY_AFTER_S
-            file.close()
-            self._metrics.read_errors.inc()
-            _log.warning("file cannot be read", extra=fields(path=file.entry.path, reason=error.strerror))
+            self._set_aside(file, error)
         else:
             return True
         return False
 
+    def _set_aside(self, file: LogFile, error: OSError) -> None:
+        """Close ``file``, which cannot be read now; it is opened again later, and goes on where it stands."""
+        file.retry_s = time.monotonic() + RETRY_AFTER_S
+        file.close()
+        self._unsettle()
+        self._metrics.read_errors.inc()
+        _log.warning("file cannot be read", extra=fields(path=file.entry.path, reason=error.strerror))
+
     def _identify(self, file: LogFile) -> None:
         if not self._attempt(file, lambda: file.identify(self._cluster)) or file.source is None:
             return
-        if self._sources.setdefault(file.source, file) is not file:
+        if self._sources.setdefault(file.source, file) is file:
+            file.is_copy = False
+            return
+        if not file.is_copy:
             _log.info("file is a copy of another, which is read", extra=fields(path=file.entry.path))
-            file.source = None
-            file.searched = file.size
+        file.is_copy = True
+        file.source = None
+        file.searched = file.size
 
     def _place(self, file: LogFile, position: int) -> None:
         def place() -> None:
@@ -307,7 +319,7 @@ class Tail:
         file.placed = self._attempt(file, place)
         self._unsettle()
 
-    def _blocks(self) -> Iterator[_Block]:
+    def _blocks(self) -> Iterator[Stretch]:
         """Lines of one file of each container in turn, until the round is full."""
         size = 0
         served: set[str] = set()
@@ -319,71 +331,31 @@ class Tail:
                 continue
             served.add(ready.directory)
             block = self._read(file)
-            # Whoever was served comes last next time.
-            self._ready.pop(file, None)
-            self._ready[file] = None
+            # Whoever was served comes last next time, and whoever had its turn.
+            for each in (ready, file):
+                self._ready.pop(each, None)
+                self._ready[each] = None
             if block is not None:
                 yield block
                 size += len(block.data)
                 if size >= ROUND_BYTES_MAX:
                     break
 
-    def _read(self, file: LogFile) -> _Block | None:
+    def _read(self, file: LogFile) -> Stretch | None:
         """The next whole lines of ``file``; None if it has none."""
         try:
-            return _read_rest_of_line(file, self._record_bytes_max) if file.searched > file.read else _read_lines(file)
+            return read(file, self._record_bytes_max)
         except OSError as error:
-            file.placed = False  # asked for again, so that reading starts anew
-            file.retry_s = time.monotonic() + RETRY_AFTER_S
-            file.close()
-            self._unsettle()
-            self._metrics.read_errors.inc()
-            _log.warning("file cannot be read", extra=fields(path=file.entry.path, reason=error.strerror))
+            self._set_aside(file, error)
             return None
 
-    def _parse(self, blocks: list[_Block], parse: Callable[[bytes, list[Segment]], Lines]) -> Round:
+    def _parse(self, blocks: list[Stretch], parse: Callable[[bytes, list[Segment]], Lines]) -> Round:
         segments = [block.segment for block in blocks]
         data = b"".join(block.data for block in blocks)
         self._metrics.read_bytes.inc(len(data))
         lines = parse(data, segments)
         files = [block.file for block in blocks]
         return _round(assemble(lines, [file.assembly for file in files], segments, self._record_bytes_max), files)
-
-
-def _read_lines(file: LogFile) -> _Block | None:
-    data = os.pread(_descriptor(file), READ_BYTES_MAX, file.read)
-    end = data.rfind(b"\n") + 1
-    start = file.read
-    file.read += end
-    # After a full read there is more to come at once; else what follows the last newline waits for the file to grow.
-    is_whole = end > 0 and len(data) == READ_BYTES_MAX
-    file.searched = file.read if is_whole else start + len(data)
-    file.size = max(file.size, start + len(data))
-    return _Block(file, data[:end], Segment(end, start, file.time_ns)) if end else None
-
-
-def _read_rest_of_line(file: LogFile, record_bytes_max: int) -> _Block | None:
-    """Go on looking for the end of a line that was not complete, or did not fit, when it was read first.
-
-    Of a line longer than a record may be only the beginning is kept, placed so that its end lies where it does.
-    """
-    data = os.pread(_descriptor(file), READ_BYTES_MAX, file.searched)
-    file.size = max(file.size, file.searched + len(data))
-    end = data.find(b"\n") + 1
-    if not end:
-        file.searched += len(data)
-        return None
-    after = file.searched + end
-    kept = min(after - 1 - file.read, record_bytes_max + _LINE_HEAD_BYTES)
-    line = os.pread(_descriptor(file), kept, file.read) + b"\n"
-    file.read = file.searched = after
-    return _Block(file, line, Segment(len(line), after - len(line), file.time_ns))
-
-
-def _descriptor(file: LogFile) -> int:
-    if file.fd is None:
-        raise ValueError(f"{file.entry.path} is not open")
-    return file.fd
 
 
 def _round(records: Records, files: list[LogFile]) -> Round:
