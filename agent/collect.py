@@ -10,6 +10,7 @@ Cancelling `run` loses nothing that is not still in the files.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from agent.discovery import Listing
     from agent.metrics import Metrics
     from agent.tail import Tail
+
+_log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
@@ -123,23 +126,30 @@ class Collector:
         """What `unplaced` gave last was not answered."""
         self._unplaced.set()
 
-    async def answered(self, answer: Answer, ends: Mapping[bytes, int] | None = None) -> None:
-        """Take what the store holds. ``ends``: what it should hold now, if a batch was sent."""
+    async def answered(self, answer: Answer, ends: Mapping[bytes, int] | None = None) -> bool:
+        """Take what the store holds. ``ends``: what it should hold now, if a batch was sent.
+
+        Whether reading went back because it does not.
+        """
         async with self._lock:
             if self._store and answer.store != self._store:
+                _log.info("the aggregator or its store is another one, asking where to read on")
                 self._metrics.store_changes.inc()
                 self._discard()
                 self._tail.displace()
             self._store = answer.store
             behind = any(answer.committed.get(source, 0) < end for source, end in (ends or {}).items())
             astray = await self._in_thread(lambda: self._tail.place(answer.committed))
-            if answer.hole or behind or astray:
+            went_back = answer.hole or behind or astray
+            if went_back:
+                _log.info("the store does not hold what was sent or expected, reading goes back to what it holds")
                 self._metrics.rewinds.inc()
                 self._discard()
                 await self._in_thread(self._tail.rewind)
             if self._tail.unplaced():
                 self._unplaced.set()
         self._news.set()
+        return went_back
 
     async def read(self, call: Callable[[Tail], _T]) -> _T:
         """What ``call`` says of the tail, which meanwhile nobody changes."""
@@ -187,7 +197,7 @@ class Collector:
         return self._builder.is_full or time.monotonic() - self._began_s >= self._flush_after_s
 
     async def _pause(self) -> None:
-        """Wait for news, for the next look, or until the batch is due."""
+        """Wait for the next look, or until the batch is due; after news of files or positions look at once."""
         until_s = self._look_at_s
         if not self._builder.is_empty:
             until_s = min(until_s, self._began_s + self._flush_after_s)
@@ -197,6 +207,7 @@ class Collector:
         except TimeoutError:
             return
         self._news.clear()
+        self._look_at_s = 0.0
 
     async def _seal(self) -> None:
         async with self._lock:

@@ -15,6 +15,7 @@ from agent.backoff import Backoff
 from agent.batch import Sealed, halves, in_its_place, seal_batch, unseal
 from agent.errors import RefusedError, UnavailableError
 from service.logs import fields
+from wire.batch import Flag
 
 if TYPE_CHECKING:
     from agent.client import Client
@@ -58,19 +59,24 @@ class Shipper:
                 return
             else:
                 self._metrics.batch(sealed, "hole" if answer.hole else "committed", time.monotonic() - began_s)
-                await self._collector.answered(answer, sealed.ends)
-                if answer.hole:
-                    # Reading went back, so the next batch fits. Should it not, that must not become a busy loop.
+                went_back = await self._collector.answered(answer, sealed.ends)
+                self._heard()
+                if went_back:
+                    # So the next batch fits. Should it not, that must not become a busy loop.
                     await asyncio.sleep(self._backoff.next_s())
                 else:
-                    self._heard()
+                    self._backoff.reset()
                 return
 
     async def _deliver_in_pieces(self, sealed: Sealed, error: RefusedError) -> None:
         self._heard()
+        self._backoff.reset()
         self._metrics.batches.labels("too_large" if error.too_large else "refused").inc()
         batch = await asyncio.to_thread(unseal, sealed)
         if sealed.rows == 1:
+            if batch.flags[0] & Flag.GAP:
+                # Even the record that says so is refused: the programs do not agree, and no retry can mend it.
+                raise error
             self.refused = str(error)
             self._metrics.refused_records.inc()
             chunk = batch.chunks[0]
@@ -78,11 +84,7 @@ class Shipper:
                 "record refused for good, a gap record takes its place",
                 extra=fields(pod=f"{chunk.namespace}/{chunk.pod}", container=chunk.container, reason=error),
             )
-            replaced = seal_batch(in_its_place(batch, error.rule), sealed.epoch)
-            if replaced.data == sealed.data:
-                # Even that was refused: the two programs do not agree, and no retry can mend it.
-                raise error
-            await self._deliver(replaced)
+            await self._deliver(seal_batch(in_its_place(batch, error.rule), sealed.epoch))
             return
         for half in halves(batch):
             await self._deliver(await asyncio.to_thread(seal_batch, half, sealed.epoch))
@@ -90,7 +92,6 @@ class Shipper:
     def _heard(self) -> None:
         if self.trouble:
             _log.info("aggregator answers again", extra=fields(failures=self._backoff.failures))
-        self._backoff.reset()
         self.trouble = ""
         self.answered_s = time.monotonic()
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
-from collections.abc import Awaitable, Callable
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
 
+from agent.backoff import FIRST_S
+from agent.errors import RefusedError
 from service.web import json_response
 from wire.answers import Refusal
 from wire.batch import Batch, Flag
@@ -210,6 +216,24 @@ async def test_an_answer_below_what_was_sent_makes_the_agent_send_the_rest_again
     assert aggregator.bodies() == texts(0, 200)
 
 
+async def test_a_store_that_never_takes_what_it_is_sent_makes_no_busy_loop(
+    node: Node, aggregator: Aggregator, until: Until
+) -> None:
+    async def take_nothing(_: web.Request, batch: Batch) -> web.StreamResponse:
+        return aggregator.answer([chunk.source for chunk in batch.chunks])
+
+    aggregator.always = take_nothing
+    node.write("a_pod_u1/web/0.log", *[cri(i) for i in range(10)])
+    async with node.agent():
+        await until(lambda: aggregator.requests == 1)
+        began_s = time.monotonic()
+        await until(lambda: aggregator.requests == 4)
+        assert time.monotonic() - began_s > (FIRST_S + 2 * FIRST_S + 4 * FIRST_S) / 2
+        aggregator.always = None
+        await until(lambda: len(aggregator.bodies()) == 10)
+    assert aggregator.bodies() == texts(0, 10)
+
+
 def refuse(code: int, rule: str, poison: bytes) -> Fault:
     async def fault(_: web.Request, batch: Batch) -> web.StreamResponse | None:
         if poison not in bytes(batch.body):
@@ -233,6 +257,17 @@ async def test_a_record_refused_for_good_becomes_a_gap_and_the_others_arrive(
     assert rows[37].flags == Flag.GAP
     assert json.loads(rows[37].body) == {"bytes": len(b"poison 37"), "reason": f"refused: {rule}"}
     assert [row.body for row in rows if not row.flags & Flag.GAP] == texts(0, 37) + texts(38, 100)
+
+
+async def test_an_aggregator_that_refuses_the_gap_as_well_stops_the_agent(
+    node: Node, aggregator: Aggregator, until: Until
+) -> None:
+    aggregator.always = refuse(400, "names", b"")
+    node.write("a_pod_u1/web/0.log", cri(0))
+    with pytest.raises(ExceptionGroup) as caught:
+        async with node.agent():
+            await until(lambda: aggregator.requests == 2)
+    assert caught.group_contains(RefusedError, match="names: on cue")
 
 
 @pytest.mark.parametrize("code", [401, 403, 404, 415])
@@ -334,6 +369,36 @@ async def test_status_says_where_every_file_stands(node: Node, aggregator: Aggre
         metrics = (await get(f"{url}/metrics"))[1].decode()
     assert "logboom_agent_committed_records_total 10.0" in metrics
     assert 'logboom_agent_batches_total{outcome="committed"}' in metrics
+
+
+@pytest.fixture
+def leave_leases_alone() -> Iterator[None]:
+    """Have the signal that asks a holder to give its lease up not end the tests."""
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGIO, before)
+
+
+@pytest.mark.usefixtures("leave_leases_alone")
+async def test_a_file_that_cannot_be_opened_is_told_and_tried_again(
+    node: Node, aggregator: Aggregator, until: Until, get: Get, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.tail.RETRY_AFTER_S", 0.1)
+    file = node.write("a_pod_u1/web/0.log", *[cri(i) for i in range(10)])
+    node.write("a_pod_u2/web/0.log", cri(10))
+    # Permissions would not keep root out. A lease keeps everyone from opening the file without waiting.
+    held = os.open(file, os.O_RDWR)
+    fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    async with node.agent() as url:
+        await until(lambda: aggregator.bodies() == [b"line 10"])
+        files = json.loads((await get(f"{url}/status"))[1])["files"]
+        (found,) = (each for each in files if each["path"] == str(file))
+        assert (found["open"], found["source"], found["lag_bytes"]) == (False, "", os.fstat(held).st_size)
+        metrics = (await get(f"{url}/metrics"))[1].decode()
+        assert "logboom_agent_read_errors_total 0.0" not in metrics
+        os.close(held)
+        await until(lambda: len(aggregator.bodies()) == 11)
+    assert sorted(aggregator.bodies()) == sorted(texts(0, 11))
 
 
 async def test_a_stopping_agent_sends_what_it_has_read(node: Node, aggregator: Aggregator, get: Get) -> None:
