@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from aggregator.api.openapi import document
 from aggregator.api.parameters import CATALOGUE, QUERY
 from aggregator.api.queries import QueryLimits, add_queries
+from aggregator.config import Config, command
 
 if TYPE_CHECKING:
     from aggregator.store.engine import Engine
@@ -65,3 +66,15 @@ def test_the_page_has_every_parameter_with_its_default_and_choices(parameter: ob
 def test_the_page_has_no_parameter_that_is_not_accepted() -> None:
     section = PAGE.read_text("utf-8").partition("## Parameters")[2].partition("\n## ")[0]
     assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == [parameter.name for parameter in QUERY]
+
+
+def test_the_page_names_the_limits_there_are_by_default() -> None:
+    heard: list[Config] = []
+    command(heard.append).main((), standalone_mode=False)
+    (config,) = heard
+    limits = " ".join(PAGE.read_text("utf-8").partition("Limits, and what changes them:")[2].split())
+    assert f"{config.query_time_s:g} s for a query (`--query-time`)" in limits
+    assert f"{config.query_memory_bytes >> 30} GiB of memory a query (`--query-memory`)" in limits
+    assert f"{config.query_concurrent} queries at once (`--query-concurrent`)" in limits
+    assert f"while {QueryLimits().waiting} more wait" in limits
+    assert f"{QueryLimits().answer_bytes >> 20} MiB for an answer" in limits
