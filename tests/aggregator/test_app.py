@@ -3,7 +3,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import shutil
 import signal
+import socket
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -12,7 +14,11 @@ import aiohttp
 import msgspec
 import pytest
 
+from aggregator.app import run
+from aggregator.config import Config, command
+from aggregator.errors import StoreError
 from aggregator.store.engine import Engine
+from service.token import TokenFileError
 from tests.aggregator.records import HEADERS, Part, Record, batch, pack, part, source
 from wire.answers import STORE_HEADER, Committed
 
@@ -99,14 +105,18 @@ class Sum(msgspec.Struct):
 async def test_killed_at_any_time_it_keeps_what_it_acknowledged_and_stores_nothing_twice(tmp_path: Path) -> None:
     random_ = random.Random(7)
     acknowledged: dict[str, int] = {}
+    named = []
     for _ in range(KILLS):
         async with running(tmp_path / "store") as process, aiohttp.ClientSession() as client:
+            named.append((await named_by(process.url)).split("/"))
             names = [f"s{number}" for number in range(SENDERS)]
             senders = [asyncio.create_task(send_on(client, process.url, name, acknowledged)) for name in names]
             await asyncio.wait(senders, timeout=random_.uniform(0.3, 1.2))  # the moment of the kill is the test's input
             await process.stop(signal.SIGKILL)
             for ended in await asyncio.gather(*senders, return_exceptions=True):
                 assert isinstance(ended, aiohttp.ClientError), repr(ended)
+    stores, boots = zip(*named, strict=True)
+    assert (len(set(stores)), len(set(boots))) == (1, KILLS), "the header tells every restart, of one store"
     assert len(acknowledged) == SENDERS
     async with Engine.open(f"chdb://{tmp_path}/store", 1) as engine:
         sums = await engine.rows(
@@ -120,18 +130,20 @@ async def test_killed_at_any_time_it_keeps_what_it_acknowledged_and_stores_nothi
     assert {one.name for one in sums} == set(acknowledged)
 
 
-async def test_a_restart_is_told_by_the_header_and_so_is_a_wiped_store(tmp_path: Path) -> None:
+async def test_a_wiped_store_is_told_by_the_header(tmp_path: Path) -> None:
     headers = []
-    for store in ("one", "one", "two"):
-        async with (
-            running(tmp_path / store) as process,
-            aiohttp.ClientSession(process.url) as client,
-            client.get("/v1/positions") as answer,
-        ):
-            headers.append(answer.headers[STORE_HEADER].split("/"))
-    ids, boots = zip(*headers, strict=True)
-    assert ids[0] == ids[1] != ids[2]
-    assert len(set(boots)) == 3
+    for _ in range(2):
+        async with running(tmp_path / "store") as process:
+            headers.append((await named_by(process.url)).split("/"))
+        shutil.rmtree(tmp_path / "store")
+    (store, boot), (other_store, other_boot) = headers
+    assert store != other_store
+    assert boot != other_boot
+
+
+async def named_by(url: str) -> str:
+    async with aiohttp.ClientSession() as client, client.get(f"{url}/v1/positions") as answer:
+        return answer.headers[STORE_HEADER]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -170,27 +182,34 @@ async def test_it_answers_probes_queries_and_metrics(tmp_path: Path) -> None:
                 assert expected in await answer.text(), path
 
 
-async def fails(*arguments: str) -> str:
-    """What an aggregator that cannot start says, on one line."""
-    child = await spawn(*arguments)
-    async with asyncio.timeout(DEADLINE_S):
-        _, errors = await child.communicate()
+def config(tmp_path: Path, *arguments: str) -> Config:
+    heard: list[Config] = []
+    options = ("--listen", "127.0.0.1:0", "--store", f"chdb://{tmp_path}/store", *arguments)
+    command(heard.append).main(options, standalone_mode=False)
+    return heard[0]
+
+
+async def test_what_keeps_it_from_starting_says_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("")
+    (tmp_path / "file").write_text("")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for option, value, error, expected in (
+            ("--store", "postgres://x", StoreError, "chdb:///absolute/path"),
+            ("--store", f"chdb://{tmp_path}/file/store", StoreError, "cannot be opened"),
+            ("--token-file", str(tmp_path / "empty"), TokenFileError, "is empty"),
+            ("--token-file", str(tmp_path / "none"), TokenFileError, "No such file"),
+            ("--listen", f"127.0.0.1:{taken.getsockname()[1]}", OSError, "address already in use"),
+        ):
+            with pytest.raises(error, match=expected):
+                await run(config(tmp_path, option, value))
+
+
+async def test_it_says_so_on_one_line_and_so_does_a_store_that_another_process_has(tmp_path: Path) -> None:
+    async with Engine.open(f"chdb://{tmp_path}/store", 1):
+        child = await spawn("--listen", "127.0.0.1:0", "--store", f"chdb://{tmp_path}/store")
+        async with asyncio.timeout(DEADLINE_S):
+            _, errors = await child.communicate()
     assert child.returncode == 1
     (line,) = errors.decode().splitlines()
     assert line.startswith("logboom-aggregator: ")
-    return line
-
-
-async def test_what_keeps_it_from_starting_is_one_clear_line(tmp_path: Path) -> None:
-    (tmp_path / "empty").write_text("")
-    (tmp_path / "file").write_text("")
-    listen = ("--listen", "127.0.0.1:0")
-    store = f"chdb://{tmp_path}/store"
-    assert "chdb:///absolute/path" in await fails(*listen, "--store", "postgres://x")
-    assert "cannot be opened" in await fails(*listen, "--store", f"chdb://{tmp_path}/file/store")
-    assert "is empty" in await fails(*listen, "--store", store, "--token-file", str(tmp_path / "empty"))
-    assert "No such file" in await fails(*listen, "--store", store, "--token-file", str(tmp_path / "none"))
-    async with running(tmp_path / "other") as process:
-        assert "in use by another process" in await fails(*listen, "--store", f"chdb://{tmp_path}/other")
-        address = process.url.removeprefix("http://")
-        assert "address already in use" in await fails("--listen", address, "--store", store)
+    assert "in use by another process" in line

@@ -11,7 +11,9 @@ import aiohttp
 import msgspec
 import pytest
 
+from aggregator.api import labels
 from aggregator.api.queries import QueryLimits
+from aggregator.store.schema import LOGS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -37,9 +39,14 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @pytest.fixture
-async def many(put: Put) -> None:
-    now = time.time_ns()
-    await put([{"body": b"line %d " % n + b"x" * 400, "ts": now - n, "position": n + 1} for n in range(MANY)])
+async def many(engine: Engine, put: Put) -> None:
+    await put([{"body": b"line 0", "ts": time.time_ns(), "position": 1}])
+    same = "namespace, stream_id, source, flags"
+    await engine.execute(
+        f"INSERT INTO {LOGS} ({same}, ts, position, body) "  # noqa: S608 - constants
+        f"SELECT {same}, ts - toIntervalNanosecond(number), 1 + number, "
+        f"concat('line ', toString(number), ' ', repeat('x', 400)) FROM {LOGS}, numbers(1, {MANY - 1}) AS counted"
+    )
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -223,6 +230,27 @@ async def test_labels_values_and_streams(asking: Asking, put: Put, session: aioh
         assert set(streams["streams"][0]) == set(names)
         async with session.get(f"{address.url}/labels?grep=x") as response:
             assert response.status == 400
+
+
+async def test_an_answer_that_leaves_something_out_says_so(
+    asking: Asking, put: Put, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labels, "TEXTS_MAX", 2)
+    monkeypatch.setattr(labels, "STREAMS_MAX", 2)
+    await put([{"body": b"x", "ts": time.time_ns(), "pod": pod, "node": node} for pod, node in ("am", "bm", "cn")])
+    async with asking(QueryLimits()) as address:
+        for path, key, expected in (
+            ("/labels", "labels", (["cluster", "container"], True)),
+            ("/labels/pod/values", "values", (["a", "b"], True)),
+            ("/labels/node/values", "values", (["m", "n"], False)),
+        ):
+            async with session.get(f"{address.url}{path}") as response:
+                found = await response.json()
+            assert (found[key], found["truncated"]) == expected, path
+        for parameters, pods, truncated in (("", ["a", "b"], True), ("?node=m", ["a", "b"], False)):
+            async with session.get(f"{address.url}/streams{parameters}") as response:
+                found = await response.json()
+            assert ([one["pod"] for one in found["streams"]], found["truncated"]) == (pods, truncated)
 
 
 async def test_the_front_page_has_lines_that_work(asking: Asking, session: aiohttp.ClientSession) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from aggregator.ingest import committer
 from aggregator.ingest.committer import Hole, Stored, Unavailable
 from aggregator.store.schema import LOGS, STREAMS
 from tests.aggregator.records import DAY_S, NOW_NS, batch, part, source
@@ -116,6 +117,16 @@ async def test_a_failing_store_answers_unavailable_and_heals(stand: Stand) -> No
     assert await stand.commit(batch(part("a", 1, [2]))) == [Stored({A: 2})]
     assert stand.committer.failing() is None
     assert await stand.stored() == [("a", 1), ("a", 2)]
+
+
+async def test_a_failure_is_told_for_a_while_only(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    await stand.engine.execute(f"DETACH TABLE {LOGS}")
+    await stand.commit(batch(part("a", 0, [1])))
+    assert stand.committer.failing()
+    monkeypatch.setattr(committer, "FAILING_S", 0.05)
+    async with asyncio.timeout(10):
+        while stand.committer.failing():
+            await asyncio.sleep(0.01)
 
 
 async def test_a_failure_between_two_inserts_leaves_nothing_twice(stand: Stand) -> None:

@@ -52,7 +52,7 @@ def requests(draw: st.DrawFn) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(st.lists(requests(), max_size=5), st.integers(0, 12), st.integers(0, 12))
 def test_trims_and_refuses_what_a_store_of_single_records_would(
     group: list[tuple[Part, ...]], at_a: int, at_b: int

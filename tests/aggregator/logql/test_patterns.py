@@ -46,13 +46,13 @@ def test_only_alternatives_of_literals_are_a_list(expression: str, expected: tup
     assert literals(expression) == expected
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(st.lists(st.text().filter(lambda text: "\0" not in text), min_size=1, max_size=4))
 def test_quoting_and_reading_literals_are_inverse(texts: list[str]) -> None:
     assert literals("|".join(quoted(text) for text in texts)) == tuple(texts)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(st.text(), st.text())
 def test_a_glob_stands_for_itself_and_any_characters_for_its_stars(text: str, other: str) -> None:
     expression = re.compile(glob(text), re.DOTALL)

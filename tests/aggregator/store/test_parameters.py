@@ -18,7 +18,7 @@ class Echo(msgspec.Struct):
     numbers: list[str]
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=75, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts, st.lists(texts, max_size=4), st.lists(st.integers(0, 2**128 - 1), max_size=3))
 async def test_every_value_arrives_as_it_was(engine: Engine, text: str, several: list[str], numbers: list[int]) -> None:
     (echo,) = await engine.rows(

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
-from tests.aggregator.records import batch, part, source
+from tests.aggregator.records import Part, Record, batch, part, source
 from tests.aggregator.stand import Stand, open_stand
 
 if TYPE_CHECKING:
@@ -18,13 +19,33 @@ async def stand(tmp_path: Path) -> AsyncIterator[Stand]:
         yield opened
 
 
-@pytest.mark.parametrize("name", [bytes(range(16)), b"\xff" * 16, bytes(15) + b"\x01", b"\x80" + bytes(15)])
-async def test_any_sixteen_bytes_are_found_again(stand: Stand, name: bytes) -> None:
-    await stand.commit(batch(part("x", 0, [7]), part("y", 0, [9])))
-    one = part("z", 0, [5])
-    await stand.commit(batch(type(one)(name, 0, one.records)))
-    stand.positions.forget([name])
-    assert await stand.positions.of([name, source("x"), bytes(16)]) == {name: 5, source("x"): 7, bytes(16): 0}
+async def test_any_sixteen_bytes_are_found_again(stand: Stand) -> None:
+    names = [bytes(range(16)), b"\xff" * 16, bytes(15) + b"\x01", b"\x80" + bytes(15), source("x")]
+    await stand.commit(batch(*(Part(name, 0, (Record(5 + number),)) for number, name in enumerate(names))))
+    stand.positions.forget(names)
+    expected = {name: 5 + number for number, name in enumerate(names)}
+    assert await stand.positions.of([*names, bytes(16)]) == {**expected, bytes(16): 0}
+
+
+class Line(msgspec.Struct):
+    explain: str
+
+
+async def test_they_are_looked_up_in_the_projection(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    await stand.commit(batch(part("x", 0, [7])))
+    asked: list[tuple[str, Any]] = []
+    rows = stand.engine.rows
+
+    async def listen(sql: str, row: Any, parameters: Any, limits: Any) -> Any:
+        asked.append((sql, parameters))
+        return await rows(sql, row, parameters, limits)
+
+    monkeypatch.setattr(stand.engine, "rows", listen)
+    stand.positions.forget([source("x")])
+    await stand.positions.of([source("x")])
+    ((sql, parameters),) = asked
+    plan = await rows(f"SELECT explain FROM (EXPLAIN {sql})", Line, parameters)  # noqa: S608 - our own
+    assert any("(positions)" in line.explain for line in plan), "else every look-up reads the whole store"
 
 
 async def test_more_sources_than_one_look_up_takes(stand: Stand) -> None:
