@@ -41,7 +41,8 @@ _UNFINISHED: Final = int(Flag.UNFINISHED)
 _STREAM: Final = int(Flag.STDERR | Flag.MALFORMED)
 
 
-class Line(msgspec.Struct, frozen=True):
+# gc=False: neither can be part of a cycle; looking for some would take as long as all else.
+class Line(msgspec.Struct, frozen=True, gc=False):
     """A row of `agent.lines.Lines`; ``text`` is its message."""
 
     start: int
@@ -52,7 +53,7 @@ class Line(msgspec.Struct, frozen=True):
     text: memoryview
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """A row of `agent.assemble.Records`."""
 
     time: int
