@@ -170,7 +170,7 @@ class Collector:
         return False
 
     def _step(self) -> bool:
-        """Look and read once. Whether something was read."""
+        """Look and read once. Whether something was read, if only a part of a line."""
         now_s = time.monotonic()
         rounds = []
         if self._readable or now_s >= self._look_at_s:
@@ -189,7 +189,7 @@ class Collector:
                 if self._builder.is_empty:
                     self._began_s = now_s
                 self._builder.add(each)
-        return bool(rounds)
+        return bool(rounds) or self._readable
 
     def _is_due(self) -> bool:
         if self._builder.is_empty:

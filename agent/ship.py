@@ -59,10 +59,9 @@ class Shipper:
                 return
             else:
                 self._metrics.batch(sealed, "hole" if answer.hole else "committed", time.monotonic() - began_s)
-                went_back = await self._collector.answered(answer, sealed.ends)
                 self._heard()
-                if went_back:
-                    # So the next batch fits. Should it not, that must not become a busy loop.
+                if await self._collector.answered(answer, sealed.ends):
+                    # Reading went back, so the next batch fits. Should it not, that must not become a busy loop.
                     await asyncio.sleep(self._backoff.next_s())
                 else:
                     self._backoff.reset()
