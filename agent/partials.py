@@ -41,8 +41,7 @@ _UNFINISHED: Final = int(Flag.UNFINISHED)
 _STREAM: Final = int(Flag.STDERR | Flag.MALFORMED)
 
 
-# gc=False: neither can be part of a cycle; looking for some would take as long as all else.
-class Line(msgspec.Struct, frozen=True, gc=False):
+class Line(msgspec.Struct, frozen=True):
     """A row of `agent.lines.Lines`; ``text`` is its message."""
 
     start: int
@@ -53,7 +52,7 @@ class Line(msgspec.Struct, frozen=True, gc=False):
     text: memoryview
 
 
-class Record(msgspec.Struct, frozen=True, gc=False):
+class Record(msgspec.Struct, frozen=True):
     """A row of `agent.assemble.Records`."""
 
     time: int
