@@ -121,5 +121,7 @@ def _load(ctx: click.Context, param: click.Parameter, path: Path | None) -> None
             near = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0].replace('_', '-')!r}?" if near else ""
             raise click.BadParameter(f"{path}: there is no option {key!r}{hint}", ctx, param)
+        if isinstance(value, dict | list):
+            raise click.BadParameter(f"{path}: {key!r} takes one value, not several", ctx, param)
         defaults[known[name]] = value
     ctx.default_map = defaults
