@@ -38,6 +38,8 @@ NOW_NS = 1_769_860_800_123_456_789
 S = 1_000_000_000
 DAY_NS = 86_400 * S
 ALL = Query(Selector(), (), 0, TIME_MAX_NS)
+# One window of time: one statement.
+RECENT = Query(Selector(), (), NOW_NS - 50 * S, TIME_MAX_NS, limit=100)
 
 HOSTILE = (
     "plain",
@@ -152,8 +154,7 @@ async def test_hostile_values_select_exactly_what_the_model_selects(
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts | st.text(alphabet="ab\\()[]{}|*+?^$.-0123456789,:=!<>PpQExdzZ\0", max_size=12))
 async def test_any_expression_is_run_or_refused_as_one(hostile: Engine, expression: str) -> None:
-    # One window of time holds every body once.
-    query = Query(Selector(), (LineFilter(LineOp.MATCHES, expression),), NOW_NS - 50 * S, TIME_MAX_NS, limit=10)
+    query = msgspec.structs.replace(RECENT, stages=(LineFilter(LineOp.MATCHES, expression),))
     try:
         await records.check_expressions(hostile, query, budget())
     except QueryRegexError:
@@ -294,8 +295,8 @@ async def test_a_record_whose_labels_are_missing_is_shown(engine: Engine, put: P
     await put([{"body": b"lost labels", "ts": NOW_NS, "flags": int(Flag.STDERR), "unknown": True}])
     selector = Selector((matcher("namespace", ["shop"]),))
     for shape, expected in UNLABELLED:
-        for limit in (0, 10):
-            query = msgspec.structs.replace(ALL, limit=limit, selector=selector)
+        for asked in (RECENT, ALL):
+            query = msgspec.structs.replace(asked, selector=selector)
             assert expected in await answer(engine, query, Rendering(shape))
 
 
@@ -322,7 +323,7 @@ async def test_an_expression_sees_characters_and_bytes_only_where_it_says_so(eng
         ]
     )
     for expression, expected in EXPRESSIONS:
-        query = msgspec.structs.replace(ALL, stages=(LineFilter(LineOp.MATCHES, expression),))
+        query = msgspec.structs.replace(RECENT, stages=(LineFilter(LineOp.MATCHES, expression),))
         assert await positions(engine, query) == expected, expression
 
 
@@ -339,7 +340,7 @@ async def test_levels(engine: Engine, put: Put) -> None:
     bodies = [b"nothing", b"level=error a", b"WARN b"]
     await put([{"body": body, "ts": NOW_NS + n} for n, body in enumerate(bodies)])
     for levels, expected in LEVELS:
-        query = msgspec.structs.replace(ALL, stages=(LabelFilter(matcher("level", levels)),))
+        query = msgspec.structs.replace(RECENT, stages=(LabelFilter(matcher("level", levels)),))
         assert await positions(engine, query) == expected, levels
 
 
@@ -367,7 +368,7 @@ async def test_every_operator_of_matchers(engine: Engine, put: Put) -> None:
         ]
     )
     for matchers, expected in SELECTIONS:
-        query = msgspec.structs.replace(ALL, selector=Selector(matchers))
+        query = msgspec.structs.replace(RECENT, selector=Selector(matchers))
         assert await positions(engine, query) == expected, matchers
 
 
