@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BATCH_BYTES: Final = 1 << 20
 # What an agent may take on top: the batches and the round it holds, and what the allocator does not give back. Many
 # times less than what is written meanwhile.
-GROWTH_BYTES_MAX: Final = 24 << 20
+GROWTH_BYTES_MAX: Final = 16 << 20
 SAMPLE_S: Final = 0.05
 
 
@@ -67,7 +67,7 @@ def write(node: Node, size: int) -> None:
 
 
 async def test_a_short_absence(cluster: Cluster) -> None:
-    await run(cluster, megabytes=40, seconds=3)
+    await run(cluster, megabytes=32, seconds=3)
 
 
 @pytest.mark.chaos
