@@ -11,7 +11,7 @@ import zstandard
 
 from agent.discovery import DIRECTORIES_MAX
 from wire.batch import Batch, Chunk, Flag
-from wire.codec import CHUNKS_MAX, Columns, decode, encode_pieces
+from wire.codec import CHUNKS_MAX, ROWS_MAX, Columns, decode, encode_pieces
 
 if TYPE_CHECKING:
     from agent.tail import Round
@@ -22,6 +22,8 @@ _ZSTD_LEVEL: Final = 1
 _ROW_BYTES: Final = 21
 # A round has at most a chunk for each container.
 _CHUNKS_FULL: Final = CHUNKS_MAX - DIRECTORIES_MAX
+# What a last round may add, of empty lines even, leaves the batch below the limit.
+_ROWS_FULL: Final = ROWS_MAX // 2
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -62,6 +64,7 @@ class Builder:
         self._batch_bytes = batch_bytes
         self._rounds: list[Round] = []
         self._sources: list[bytes] = []
+        self._rows = 0
         self.size_bytes = 0
 
     def add(self, part: Round) -> None:
@@ -69,6 +72,7 @@ class Builder:
         self._rounds.append(part)
         # As it is now: a file that is found truncated later becomes another source.
         self._sources += [_source(each.file.source) for each in part.parts]
+        self._rows += len(part.records.times)
         self.size_bytes += len(part.records.body) + _ROW_BYTES * len(part.records.times)
 
     @property
@@ -79,7 +83,7 @@ class Builder:
     @property
     def is_full(self) -> bool:
         """Whether the batch is as large as batches are to be."""
-        return self.size_bytes >= self._batch_bytes or len(self._sources) >= _CHUNKS_FULL
+        return self.size_bytes >= self._batch_bytes or len(self._sources) >= _CHUNKS_FULL or self._rows >= _ROWS_FULL
 
     def take(self) -> Unsealed:
         """Everything added; the builder is empty again."""
@@ -106,6 +110,7 @@ class Builder:
         """Forget what was added."""
         self._rounds = []
         self._sources = []
+        self._rows = 0
         self.size_bytes = 0
 
 

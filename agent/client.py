@@ -144,7 +144,10 @@ def _answer(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
         raise UnavailableError(f"{status} without committed positions: {error}") from error
     if not all(0 <= at <= POSITION_MAX for at in committed.values()):
         raise UnavailableError(f"{status} with positions that no file has")
-    return Answer(headers.get(STORE_HEADER, ""), committed, status != 200)  # noqa: PLR2004 - 409 is the other
+    store = headers.get(STORE_HEADER)
+    if store is None:
+        raise UnavailableError(f"{status} without the header {STORE_HEADER}; a proxy may have removed it")
+    return Answer(store, committed, status != 200)  # noqa: PLR2004 - 409 is the other
 
 
 def _refusal(body: bytes) -> Refusal:

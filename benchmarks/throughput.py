@@ -43,6 +43,7 @@ class Throughput(msgspec.Struct, frozen=True):
     agent_cpu_s: float
     agent_peak_mib: float
     aggregator_cpu_s: float
+    aggregator_merging_cpu_s: float
     aggregator_rest_mib: float
     aggregator_peak_mib: float
     aggregator_anonymous_mib: float
@@ -55,8 +56,13 @@ class Throughput(msgspec.Struct, frozen=True):
 
     @property
     def aggregator_ratio(self) -> float:
-        """Aggregator against Parquet."""
+        """Aggregator against Parquet, up to the last commit."""
         return self.aggregator_cpu_s / self.parquet_cpu_s
+
+    @property
+    def aggregator_merged_ratio(self) -> float:
+        """The same with all merges that followed."""
+        return (self.aggregator_cpu_s + self.aggregator_merging_cpu_s) / self.parquet_cpu_s
 
 
 def measure(directory: Path, lines: int, pods: int, nodes: int) -> Throughput:
@@ -80,9 +86,10 @@ def measure(directory: Path, lines: int, pods: int, nodes: int) -> Throughput:
         wait_for(lambda: sum(map(_committed, agents)) >= lines // nodes * nodes, WITHIN_S, 0.5)
         seconds = time.monotonic() - began
         agent_cpu_s = sum(process.cpu_s() for process in agents) - sum(before[1:])
+        committing_cpu_s = aggregator.cpu_s() - before[0]
         anonymous_mib = aggregator.memory_mib("RssAnon")
         _until_quiet(aggregator)
-        aggregator_cpu_s = aggregator.cpu_s() - before[0]
+        merging_cpu_s = aggregator.cpu_s() - before[0] - committing_cpu_s
         memory = max(agent.memory_mib("VmHWM") for agent in agents), aggregator.memory_mib("VmHWM")
         store_bytes = _active_bytes(aggregator)
     return Throughput(
@@ -93,7 +100,8 @@ def measure(directory: Path, lines: int, pods: int, nodes: int) -> Throughput:
         _parquet_cpu_s(store, directory / "parquet"),
         agent_cpu_s,
         memory[0],
-        aggregator_cpu_s,
+        committing_cpu_s,
+        merging_cpu_s,
         rest_mib,
         memory[1],
         anonymous_mib,
