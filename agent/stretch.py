@@ -14,7 +14,7 @@ from agent.lines import Segment
 from agent.logfile import LogFile
 
 # Read of one file in a round: so that a busy file does not keep the others waiting.
-READ_BYTES_MAX: Final = 256 << 10
+READ_BYTES_MAX: Final = 512 << 10
 # What stands before the message of a CRI line: read on top of what a record may have, of a line that is too long.
 _LINE_HEAD_BYTES: Final = 1 << 10
 
