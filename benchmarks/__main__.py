@@ -20,8 +20,8 @@ _MB = 1e6
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--lines", default=2_000_000, show_default=True, help="Lines for the throughput.")
-@click.option("--pods", default=30, show_default=True, help="Pods for the throughput.")
-@click.option("--nodes", default=4, show_default=True, help="Nodes, each with an agent, for the throughput.")
+@click.option("--pods", default=32, show_default=True, help="Pods for the throughput.")
+@click.option("--nodes", default=8, show_default=True, help="Nodes, each with an agent, for the throughput.")
 @click.option("--files", default=1_000, show_default=True, help="Files for the quiet agent.")
 @click.option("--only", type=click.Choice(["throughput", "quiet", "delay"]), help="Measure one thing.")
 def main(lines: int, pods: int, nodes: int, files: int, only: str | None) -> None:
