@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
 # As the first columns of `Records`.
 _Columns = tuple[
-    npt.NDArray[np.int64], npt.NDArray[np.uint64], npt.NDArray[np.uint8], npt.NDArray[np.uint32], memoryview
+    npt.NDArray[np.int64],
+    npt.NDArray[np.uint64],
+    npt.NDArray[np.uint8],
+    npt.NDArray[np.uint32],
+    memoryview,
+    npt.NDArray[np.int64],
+    npt.NDArray[np.int64],
 ]
 
 
@@ -30,9 +36,10 @@ class Records(msgspec.Struct, frozen=True, eq=False):
     """The n records of s segments, as columns of a batch.
 
     ``times``: int64[n] ns, each that of the first piece. ``positions``: uint64[n], rising strictly in a file.
-    ``flags``: uint8[n] of `wire.batch.Flag`. ``lengths``: uint32[n], bytes of each record in ``body``. ``rows``:
-    int64[s], records of each segment. ``ends``: int64[s], the position reached in each file: a place to read on from,
-    not below any record's position, never lower than before.
+    ``flags``: uint8[n] of `wire.batch.Flag`. ``lengths``: uint32[n], bytes of each record in ``body``.
+    ``starts`` and ``heads``: int64[n], offsets in the file of the record's first byte, and after its first line (or
+    piece of one). ``rows``: int64[s], records of each segment. ``ends``: int64[s], the position reached in each file: a
+    place to read on from, not below any record's position, never lower than before.
     """
 
     times: npt.NDArray[np.int64]
@@ -40,6 +47,8 @@ class Records(msgspec.Struct, frozen=True, eq=False):
     flags: npt.NDArray[np.uint8]
     lengths: npt.NDArray[np.uint32]
     body: memoryview
+    starts: npt.NDArray[np.int64]
+    heads: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
     ends: npt.NDArray[np.int64]
 
@@ -103,7 +112,15 @@ def assemble(
 
     A record keeps its first ``record_bytes_max`` bytes, and is flagged TRUNCATED if it had more.
     """
-    columns: _Columns = lines.times, lines.ends.view(np.uint64), lines.flags, lines.lengths, lines.body
+    columns: _Columns = (
+        lines.times,
+        lines.ends.view(np.uint64),
+        lines.flags,
+        lines.lengths,
+        lines.body,
+        lines.starts,
+        lines.ends,
+    )
     rows = lines.rows
     pending = [
         index
@@ -111,7 +128,7 @@ def assemble(
         if segment.size and (assembly.open_lines or assembly.floor > segment.position)
     ]
     if pending or lines.partial.any() or lines.lengths.max(initial=0) > record_bytes_max:
-        edges = _edges(lines.lengths)
+        edges = edges_of(lines.lengths)
         spans = _spans(lines, edges, assemblies, pending, record_bytes_max)
         columns = _with(columns, edges, spans)
         rows = rows.copy()
@@ -177,7 +194,7 @@ def _spans(
 def _with(columns: _Columns, edges: npt.NDArray[np.int64], spans: Sequence[_Span]) -> _Columns:
     """The ``columns``, the rows of each of ``spans`` replaced by its records; ``edges`` are those of the bodies."""
     joined = _columns([record for span in spans for record in span.records])
-    joined_edges = _edges(joined[3])
+    joined_edges = edges_of(joined[3])
     parts: list[_Columns] = []
     row = record = 0
     for span in spans:
@@ -192,17 +209,20 @@ def _with(columns: _Columns, edges: npt.NDArray[np.int64], spans: Sequence[_Span
         np.concatenate([part[2] for part in parts]),
         np.concatenate([part[3] for part in parts]),
         memoryview(b"".join([part[4] for part in parts])),
+        np.concatenate([part[5] for part in parts]),
+        np.concatenate([part[6] for part in parts]),
     )
 
 
 def _part(columns: _Columns, edges: npt.NDArray[np.int64], begin: int, end: int) -> _Columns:
     """Rows ``begin`` to ``end``."""
-    times, positions, flags, lengths, body = columns
+    times, positions, flags, lengths, body, starts, heads = columns
     text = body[edges[begin] : edges[end]]
-    return times[begin:end], positions[begin:end], flags[begin:end], lengths[begin:end], text
+    rows = slice(begin, end)
+    return times[rows], positions[rows], flags[rows], lengths[rows], text, starts[rows], heads[rows]
 
 
-def _edges(lengths: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
+def edges_of(lengths: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
     """Where each body begins among all, and the end: int64[n + 1]."""
     edges = np.zeros(lengths.size + 1, np.int64)
     np.cumsum(lengths, out=edges[1:])
@@ -216,4 +236,6 @@ def _columns(records: Sequence[Record]) -> _Columns:
         np.array([record.flags for record in records], np.uint8),
         np.array([len(record.body) for record in records], np.uint32),
         memoryview(b"".join([record.body for record in records])),
+        np.array([record.start for record in records], np.int64),
+        np.array([record.head for record in records], np.int64),
     )

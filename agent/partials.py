@@ -59,19 +59,23 @@ class Record(msgspec.Struct, frozen=True):
     position: int
     flags: int
     body: bytearray
+    start: int
+    head: int
 
 
 class _OpenLine:
     """What is held of a line whose end has not been read.
 
-    ``start``: offset of its first piece in the file; ``time``: of that piece; ``flags``: those it would have if it were
-    complete. ``completed``: other lines completed since; ``full``: at how many it is delivered as it stands.
+    ``start``: offset of its first piece in the file, ``head``: after it; ``time``: of that piece; ``flags``: those it
+    would have if it were complete. ``completed``: other lines completed since; ``full``: at how many it is delivered as
+    it stands.
     """
 
-    __slots__ = ("body", "completed", "flags", "full", "start", "time")
+    __slots__ = ("body", "completed", "flags", "full", "head", "start", "time")
 
     def __init__(self, first: Line, record_bytes_max: int) -> None:
         self.start = first.start
+        self.head = first.end
         self.time = first.time
         self.flags = first.flags
         self.body = bytearray()
@@ -91,7 +95,7 @@ class _OpenLine:
         self.body += text[:room]
 
     def record(self, position: int, flags: int = 0) -> Record:
-        return Record(self.time, position, self.flags | flags, self.body)
+        return Record(self.time, position, self.flags | flags, self.body, self.start, self.head)
 
 
 class OpenLines:

@@ -1,0 +1,371 @@
+r"""Records to records: those that continue each other joined, with newlines between, and the last ones held back.
+
+`agent.multiline` says which record continues the one before it in its stream. That of the last record of a stream is
+not known before the next one is read, or so much time has passed that none will continue it. Until then nothing from
+its beginning on is delivered: reading goes back there, and takes those lines again together with what comes next. So
+there is no state, and the position reached is the end of the last record delivered.
+
+Where lines of the other stream stand between those of a record, `agent.interleave` says what the positions are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from agent import multiline
+from agent.assemble import Records, edges_of
+from agent.interleave import LINES_MAX, delivered, interleaved, part_where_others_stand, roots
+from agent.lines import NEWLINE, mask
+from agent.multiline import SOON_NS, Verdict
+from agent.shapes import Sequence
+from wire.batch import Flag
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Sequence as Several
+
+_Ints = npt.NDArray[np.int64]
+_Bools = npt.NDArray[np.bool_]
+
+# A joined record takes about this many bytes; a record that is larger by itself is not joined with others. Twice this,
+# and the records of the other stream between its lines, must fit into what is read of a file at a time.
+BYTES_MAX: Final = 128 << 10
+# Held back of a file at most; what would be more is delivered, joined as far as it has been read.
+HELD_BYTES_MAX: Final = 192 << 10
+# Of the text, a run that is copied by itself: shorter ones are cheaper copied all together.
+RUN_BYTES: Final = 512
+# After a record's time no line is expected any more that continues it: the time allowed, and some for the runtime to
+# write what it has stamped.
+CLOSED_AFTER_NS: Final = SOON_NS + 50_000_000
+# Time that never comes: everything is held that may go on.
+NEVER: Final = -(1 << 63)
+# Time that has always come: nothing is held.
+ALWAYS: Final = (1 << 63) - 1
+_UNJOINABLE: Final = int(Flag.MALFORMED | Flag.GAP)
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """What is known of the file of a segment of records.
+
+    ``floor``: the position reached before them. ``closed_ns``: a record of that time or before is not continued any
+    more, for there is no more. ``start``: the expression that every record's first line matches at its beginning;
+    None: what `agent.multiline` says. ``joins``: whether records are joined at all.
+    """
+
+    floor: int
+    closed_ns: int
+    joins: bool = True
+    start: "re.Pattern[bytes] | None" = None
+
+
+class Joined(msgspec.Struct, frozen=True, eq=False):
+    """The ``records`` to deliver, and what is held back.
+
+    ``held``: int64[s], the offset in each file from which on records are; -1 if none. ``held_ns``: int64[s], the time
+    of the last one of those.
+    """
+
+    records: Records
+    held: _Ints
+    held_ns: _Ints
+
+
+class _Links(msgspec.Struct, frozen=True, eq=False):
+    """Which rows continue which.
+
+    ``before``: int64[n], the row that a row continues, or -1. ``ends``: by segment, of each stream the last row, and
+    the first one that is in doubt along with it. ``mixed``: bool[s], there are two streams.
+    """
+
+    before: _Ints
+    ends: dict[int, list[tuple[int, int]]]
+    mixed: _Bools
+
+
+def join(records: Records, segments: Several[Segment]) -> Joined:
+    """Join ``records``, of one segment a file, and hold back those whose end is not known."""
+    count = len(segments)
+    nothing = Joined(records, np.full(count, -1, np.int64), np.zeros(count, np.int64))
+    if not records.times.size or not any(segment.joins for segment in segments):
+        return nothing
+    bounds = np.concatenate([np.zeros(1, np.int64), records.rows.cumsum()])
+    links = _links(records, segments)
+    begins = links.before < 0
+    certain, cut, held, held_ns = _hold(records, segments, bounds, links)
+    if begins.all():
+        found = _without_held(records, bounds, cut) if (held >= 0).any() else records
+    else:
+        found = _joined(records, bounds, links, certain, cut)
+    return Joined(_reached(found, segments, held), held, held_ns)
+
+
+def _links(records: Records, segments: Several[Segment]) -> _Links:
+    """Which row continues which, and what is in doubt at the end of each stream."""
+    stderr = (records.flags & np.uint8(Flag.STDERR)).astype(np.int64)
+    key = np.repeat(np.arange(len(segments)), records.rows) * 2 + stderr
+    in_order = bool((key[1:] >= key[:-1]).all())
+    order = np.arange(key.size) if in_order else np.argsort(key, kind="stable")
+    sorted_key = key[order]
+    first = np.ones(key.size, np.bool_)
+    first[1:] = sorted_key[1:] != sorted_key[:-1]
+    verdict = _verdict(records, segments, order, sorted_key, first)
+    continues = verdict.continues & _within_limits(verdict.continues, records.lengths[order].astype(np.int64))
+    before = np.full(key.size, -1, np.int64)
+    rows = np.flatnonzero(continues)
+    before[order[rows]] = order[rows - 1]
+    mixed = np.zeros(len(segments), np.bool_)
+    ends: dict[int, list[tuple[int, int]]] = {}
+    starts = np.maximum.accumulate(np.where(continues, 0, np.arange(key.size)))
+    lasts = np.append(np.flatnonzero(first)[1:] - 1, key.size - 1)
+    for last in lasts.tolist():
+        segment = int(sorted_key[last]) >> 1
+        doubtful = _doubtful(verdict, last)
+        ends.setdefault(segment, []).append((int(order[last]), int(order[starts[doubtful]])))
+        mixed[segment] = len(ends[segment]) > 1
+    return _Links(before, ends, mixed)
+
+
+def _doubtful(verdict: Verdict, last: int) -> int:
+    """The first of the last records of a stream whose joining depends on what follows ``last``."""
+    row = last
+    while verdict.soon[row] and (verdict.empty[row] or (row == last and verdict.near[row])):
+        row -= 1
+    return row
+
+
+def _verdict(records: Records, segments: Several[Segment], order: _Ints, sorted_key: _Ints, first: _Bools) -> Verdict:
+    """Of all records, in ``order``: by `agent.multiline`, or by the file's own expression."""
+    edges = edges_of(records.lengths)
+    text = np.frombuffer(records.body, np.uint8)
+    lengths = records.lengths.astype(np.int64)
+    apart = (records.flags & np.uint8(_UNJOINABLE)) != 0
+    apart |= lengths > BYTES_MAX
+    # A record of several pieces never continues another one; see `agent.tail` on files with a piece at the end.
+    joins = np.array([segment.joins for segment in segments], np.bool_)
+    sequence = Sequence(
+        text,
+        edges[:-1][order],
+        lengths[order],
+        records.times[order],
+        first | ((records.flags & np.uint8(Flag.JOINED)) != 0)[order],
+        apart[order] | ~joins[sorted_key >> 1],
+    )
+    verdict = multiline.judge(sequence)
+    for number, segment in enumerate(segments):
+        if segment.start is not None:
+            rows = np.flatnonzero(sorted_key >> 1 == number)
+            own = multiline.judge_by(segment.start, _part(sequence, rows))
+            verdict.continues[rows] = own.continues
+            verdict.empty[rows] = False
+    return verdict
+
+
+def _part(sequence: Sequence, rows: _Ints) -> Sequence:
+    return Sequence(
+        sequence.text,
+        sequence.begins[rows],
+        sequence.lengths[rows],
+        sequence.times[rows],
+        sequence.first[rows],
+        sequence.apart[rows],
+    )
+
+
+def _within_limits(continues: _Bools, lengths: _Ints) -> _Bools:
+    """Whether a row is within `LINES_MAX` and `BYTES_MAX` of the first of its record."""
+    row = np.arange(lengths.size)
+    first = np.maximum.accumulate(np.where(continues, 0, row))
+    size = lengths.cumsum()
+    taken = (size - size[first]) // BYTES_MAX
+    inside: _Bools = (row - first) % LINES_MAX != 0
+    inside[1:] &= taken[1:] == taken[:-1]
+    return inside
+
+
+def _hold(
+    records: Records, segments: Several[Segment], bounds: _Ints, links: _Links
+) -> tuple[_Ints, _Ints, _Ints, _Ints]:
+    """For each segment: where what depends on what follows begins, and where what is held; its offset; its last time.
+
+    The first two are rows.
+    """
+    certain = bounds[1:].copy()
+    cut = bounds[1:].copy()
+    held = np.full(len(segments), -1, np.int64)
+    held_ns = np.zeros(len(segments), np.int64)
+    for number, ends in links.ends.items():
+        segment = segments[number]
+        begin, end = int(bounds[number]), int(bounds[number + 1])
+        latest = int(records.times[end - 1])
+        doubts = [
+            (time, row)
+            for last, row in ends
+            if segment.joins and abs(latest - (time := int(records.times[last]))) <= CLOSED_AFTER_NS
+        ]
+        if not doubts:
+            continue
+        certain[number] = _whole(links, number, begin, min(row for _, row in doubts), end)
+        doubts = [doubt for doubt in doubts if doubt[0] > segment.closed_ns]
+        if not doubts:
+            continue
+        first = _whole(links, number, begin, min(row for _, row in doubts), end)
+        start = int(records.starts[first:end].min())
+        if int(records.positions[end - 1]) - start <= HELD_BYTES_MAX:
+            cut[number], held[number], held_ns[number] = first, start, max(time for time, _ in doubts)
+    return certain, cut, held, held_ns
+
+
+def _whole(links: _Links, number: int, begin: int, first: int, end: int) -> int:
+    """``first``, or an earlier row of the segment with which a record begins that goes on at or behind it."""
+    if not links.mixed[number]:
+        return first
+    before = links.before[begin:end]
+    root = roots(np.where(before < 0, np.arange(before.size), before - begin))
+    first -= begin
+    while (earlier := int(root[first:].min())) < first:
+        first = earlier
+    return begin + first
+
+
+def _without_held(records: Records, bounds: _Ints, cut: _Ints) -> Records:
+    """The records of each segment before its ``cut``."""
+    edges = edges_of(records.lengths)
+    kept = _before_cut(bounds, cut)
+    body = memoryview(records.body)
+    spans = zip(edges[bounds[:-1]].tolist(), edges[cut].tolist(), strict=True)
+    return Records(
+        records.times[kept],
+        records.positions[kept],
+        records.flags[kept],
+        records.lengths[kept],
+        memoryview(b"".join([body[begin:end] for begin, end in spans])),
+        records.starts[kept],
+        records.heads[kept],
+        cut - bounds[:-1],
+        records.ends,
+    )
+
+
+def _before_cut(bounds: _Ints, cut: _Ints) -> _Bools:
+    """True for the rows of each segment before its ``cut``."""
+    runs = np.empty(2 * cut.size, np.int64)
+    runs[::2] = cut - bounds[:-1]
+    runs[1::2] = bounds[1:] - cut
+    kept: _Bools = np.repeat(np.arange(runs.size) & 1 == 0, runs)
+    return kept
+
+
+def _joined(records: Records, bounds: _Ints, links: _Links, certain: _Ints, cut: _Ints) -> Records:
+    """The records of each segment before its ``cut``, joined."""
+    before = links.before.copy()
+    positions = records.positions.copy()
+    order = np.arange(before.size)
+    if links.mixed.any():
+        single = before < 0
+        single[before[before >= 0]] = False
+        for first, last in interleaved(before):
+            number = int(np.searchsorted(bounds, first, "right")) - 1
+            rows = delivered(records, before, single, (first, last)) if last < certain[number] else None
+            if rows is None:
+                part_where_others_stand(before, first, last)
+            else:
+                order[first : last + 1] = rows.order
+                positions[rows.others] = rows.positions
+    kept = _before_cut(bounds, cut)[order]
+    order = order[kept]
+    begins = before[order] < 0
+    return _merged(records, positions, order, begins, bounds)
+
+
+def _merged(
+    records: Records, positions: npt.NDArray[np.uint64], order: _Ints, begins: _Bools, bounds: _Ints
+) -> Records:
+    """The rows of ``order``, each that does not begin a record added to the one before it."""
+    edges = edges_of(records.lengths)
+    firsts = np.flatnonzero(begins)
+    lasts = np.append(firsts[1:], order.size)[: firsts.size] - 1
+    lengths = records.lengths[order].astype(np.int64)
+    several = lasts > firsts
+    flags = np.bitwise_or.reduceat(records.flags[order], firsts) if firsts.size else records.flags[:0]
+    flags |= several.astype(np.uint8) * np.uint8(Flag.JOINED)
+    total = np.add.reduceat(lengths, firsts) if firsts.size else lengths[:0]
+    rows_of = np.searchsorted(bounds, order[firsts], "right") - 1
+    first_rows = order[firsts]
+    return Records(
+        records.times[first_rows],
+        positions[order[lasts]],
+        flags,
+        (total + lasts - firsts).astype(np.uint32),
+        _text(memoryview(records.body), edges, order, begins),
+        records.starts[first_rows],
+        records.heads[first_rows],
+        np.bincount(rows_of, minlength=records.rows.size).astype(np.int64),
+        records.ends,
+    )
+
+
+def _text(body: memoryview, edges: _Ints, order: _Ints, begins: _Bools) -> memoryview:
+    """The bodies of the rows of ``order``, with a newline before each that does not begin a record."""
+    if not order.size:
+        return body[:0]
+    # Runs of rows that stand next to each other in the body and need no newline between are copied at once.
+    steps = np.diff(order, prepend=order[0] - 2)
+    cuts = np.flatnonzero(~begins | (steps != 1))
+    starts = edges[order[cuts]]
+    ends = edges[order[np.append(cuts[1:], order.size) - 1] + 1]
+    newlines = ~begins[cuts]
+    if cuts.size * RUN_BYTES > len(body) and (steps > 0).all():
+        return _text_at_once(body, starts, ends, newlines)
+    pieces: list[bytes | memoryview] = []
+    for start, end, newline in zip(starts.tolist(), ends.tolist(), newlines.tolist(), strict=True):
+        if newline:
+            pieces.append(b"\n")
+        pieces.append(body[start:end])
+    return memoryview(b"".join(pieces))
+
+
+def _text_at_once(body: memoryview, starts: _Ints, ends: _Ints, newlines: _Bools) -> memoryview:
+    """The runs from ``starts`` to ``ends``, rising, with a newline before each of ``newlines``."""
+    lengths = ends - starts
+    to = (lengths + newlines).cumsum()
+    text = np.full(int(to[-1]), NEWLINE, np.uint8)
+    inside, kept = mask(to - lengths, to), mask(starts, ends)
+    text[inside] = np.frombuffer(body, np.uint8)[: kept.size][kept]
+    return text.data
+
+
+def _reached(records: Records, segments: Several[Segment], held: _Ints) -> Records:
+    """``records`` above the floor of their file, with the ends that are reached where some are held back."""
+    floors = np.array([segment.floor for segment in segments], np.int64)
+    known = records.positions <= np.repeat(floors, records.rows).astype(np.uint64)
+    if known.any():
+        records = _above(records, known)
+    lasts = records.rows.cumsum() - 1
+    reached = (
+        np.where(records.rows > 0, records.positions[np.maximum(lasts, 0)].astype(np.int64), floors)
+        if lasts.size and records.positions.size
+        else floors
+    )
+    return msgspec.structs.replace(records, ends=np.where(held >= 0, reached, records.ends))
+
+
+def _above(records: Records, known: _Bools) -> Records:
+    """``records`` without those that are ``known``."""
+    edges = edges_of(records.lengths)
+    kept = np.flatnonzero(~known)
+    segment = np.repeat(np.arange(records.rows.size), records.rows)[kept]
+    return Records(
+        records.times[kept],
+        records.positions[kept],
+        records.flags[kept],
+        records.lengths[kept],
+        _text(memoryview(records.body), edges, kept, np.ones(kept.size, np.bool_)),
+        records.starts[kept],
+        records.heads[kept],
+        np.bincount(segment, minlength=records.rows.size).astype(np.int64),
+        records.ends,
+    )

@@ -1,0 +1,260 @@
+r"""Which records continue the one before them in their stream: stack traces, and indented text.
+
+A record continues the one before it when it was written in the same moment and looks like it. What "looks like it" is:
+
+    indented text                what follows any record; behind an empty one only if that is inside a trace
+    Java, Kotlin, .NET           `Caused by: …` behind frames; `--- End of …` behind them; an exception's line, which is
+                                 one when a frame (`\tat …`) follows it, behind the line that announces it; thread dumps
+    Python                       `Traceback (most recent call last):` behind the line that announces it, the line behind
+                                 its frames, `During handling of …`, `The above exception …`
+    Go                           `goroutine 1 [running]:`, its frames (a line, then a tab and a path), `[signal …`
+    Ruby                         an exception's line between frames (`\tfrom …`)
+    Node                         as Java; `Node.js v20…`
+    PHP                          `Stack trace:` and its `#0 …`
+    Rust                         the line behind `thread 'x' panicked at …:`, `note: run with …`, `stack backtrace:`
+    printed objects              a closing bracket behind indented text
+    empty lines                  between two parts of the above
+
+Ordinary lines have none of this, whatever they say, so blocks of them cost one look at every record's first byte.
+Only neighbours decide, so records that do not depend on others but the next two are the same wherever reading began.
+
+The shapes are those that the runtimes print; see the samples in `tests/agent/multiline/`, which they wrote.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, TypeVar
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from agent.shapes import (
+    BACKTRACE,
+    BETWEEN,
+    CAUSED,
+    CLOSING,
+    CREATED,
+    DUMP,
+    DUMPED,
+    EMPTY,
+    END,
+    EXIT,
+    FILE,
+    FRAME,
+    FROM,
+    GOROUTINE,
+    INDENTED,
+    INDENTED_LAST,
+    LEVEL,
+    LISTED,
+    NODE,
+    NOTE,
+    NUMBERED,
+    OPENING,
+    PANICKED,
+    PATH,
+    SIGNAL,
+    STACK,
+    TEXT,
+    TRACEBACK,
+    Codes,
+    Sequence,
+    codes_of,
+    matches,
+)
+
+_Bools = npt.NDArray[np.bool_]
+_Ints = npt.NDArray[np.int64]
+_T = TypeVar("_T", bound=np.generic)
+
+# A record may continue what was written up to this long before it. Runtimes of containers stamp every line as they read
+# it; a program that is held back by its CPU limit writes nothing for up to 100 ms.
+SOON_NS: Final = 200_000_000
+# What begins like a record of its own must follow more closely: programs write a trace and its announcement at once.
+NEAR_NS: Final = 20_000_000
+
+# What a record that ends like this announces goes on in the next one.
+_ANNOUNCING: Final = np.frombuffer(b":=(,", np.uint8)
+# The first line of a record of java.util.logging, and of a thread dump.
+_JAVA_HEAD: Final = re.compile(rb"[A-Z][a-z]{2} \d{1,2}, \d{4} \d{1,2}:\d\d:\d\d [AP]M \S")
+_DUMP_HEAD: Final = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\s*$")
+# Node's and Python's mark below a line of source, and the line of Node's that names its file.
+_CARETS: Final = re.compile(rb"\s*[\^~]+\s*$")
+_SOURCE: Final = re.compile(rb"\S.*:\d+\s*$")
+# How the line of an exception begins: its type, with nothing before it. Only looked at where a frame follows.
+_EXCEPTION: Final = re.compile(
+    rb"(Exception in thread|Unhandled exception|Uncaught"
+    rb"|(?:[\w$]+[.\\:/]+)+[\w$]*[A-Z][\w$]*"  # a type with its package
+    rb"|[\w$]*(?:Error|Exception|Throwable|Failure|Fault|Panic|Warning))"
+    rb"(?:\s*$|[:\s(\[<{])"
+)
+_NODE_LINES_MAX: Final = 200  # between the mark and the version that Node prints
+
+
+class Verdict(msgspec.Struct, frozen=True, eq=False):
+    """What is known of each record: four times bool[n].
+
+    ``continues``: it continues the one before it. ``soon`` and ``near``: it was written so shortly after it that it
+    may, or may although it looks like the first of a record. ``empty``: what comes next decides.
+    """
+
+    continues: _Bools
+    soon: _Bools
+    near: _Bools
+    empty: _Bools
+
+
+def judge(sequence: Sequence) -> Verdict:
+    """Which of the records continue the one before."""
+    soon, near = _moments(sequence)
+    codes = codes_of(sequence)
+    empty = codes == EMPTY
+    if not soon.any() or not (codes != TEXT).any():
+        return Verdict(np.zeros(soon.size, np.bool_), soon, near, empty)
+    return Verdict(_continues(sequence, codes, soon, near), soon, near, empty)
+
+
+def judge_by(pattern: re.Pattern[bytes], sequence: Sequence) -> Verdict:
+    """As `judge`, where the first line of every record, and nothing else, matches ``pattern`` at its beginning."""
+    soon, near = _moments(sequence)
+    begins = np.array(
+        [pattern.match(sequence.text[at : at + size].data) is not None for at, size in _spans(sequence)], np.bool_
+    )
+    return Verdict(soon & ~begins, soon, near, np.zeros(soon.size, np.bool_))
+
+
+def _spans(sequence: Sequence) -> zip[tuple[int, int]]:
+    return zip(sequence.begins.tolist(), sequence.lengths.tolist(), strict=True)
+
+
+def _moments(sequence: Sequence) -> tuple[_Bools, _Bools]:
+    passed = np.abs(np.diff(sequence.times, prepend=sequence.times[:1]))
+    joinable = ~(sequence.first | sequence.apart | _before(sequence.apart, sequence.first))
+    return joinable & (passed <= SOON_NS), joinable & (passed <= NEAR_NS)
+
+
+def _before(values: npt.NDArray[_T], first: _Bools) -> npt.NDArray[_T]:
+    """What ``values`` say of the record before, in its stream; nothing (0) before the first."""
+    moved = np.zeros_like(values)
+    moved[1:] = values[:-1]
+    moved[first] = np.zeros(1, values.dtype)[0]
+    return moved
+
+
+def _after(values: npt.NDArray[_T], first: _Bools) -> npt.NDArray[_T]:
+    """What ``values`` say of the record after, in its stream; nothing (0) after the last."""
+    moved = np.zeros_like(values)
+    moved[:-1] = values[1:]
+    moved[:-1][first[1:]] = np.zeros(1, values.dtype)[0]
+    return moved
+
+
+def _continues(sequence: Sequence, codes: Codes, soon: _Bools, near: _Bools) -> _Bools:
+    first = sequence.first
+    indented = (codes >= INDENTED) & (codes <= INDENTED_LAST)
+    empty = codes == EMPTY
+    before, after = _before(codes, first), _after(codes, first)
+    near_after = _after(near, first)
+    after_indented = _before(indented, first)
+    text = codes == TEXT
+
+    # Lines that are parts of a trace by themselves.
+    found = near & np.isin(codes, (SIGNAL, GOROUTINE, NOTE, BACKTRACE, STACK, BETWEEN, LISTED))
+    found |= near & (codes == NODE) & ((before == EMPTY) | (before == CLOSING) | after_indented)
+    found |= soon & after_indented & np.isin(codes, (CAUSED, CLOSING, EXIT, END))
+    found |= near & text & (before == PANICKED)
+    found |= near & text & (before == FROM) & (after == FROM) & near_after
+    # Lines that are by what stands before them.
+    if (codes == GOROUTINE).any():
+        frames = text & (after == PATH) & near_after
+        found |= (
+            soon
+            & (frames | (codes == CREATED))
+            & _under(codes == GOROUTINE, indented | empty | frames | (codes == CREATED), first)
+        )
+    if (codes == STACK).any():
+        found |= soon & (codes == NUMBERED) & _under(codes == STACK, codes == NUMBERED, first)
+    if (codes == DUMP).any():
+        parts = indented | empty | (codes == DUMPED) | (codes == CLOSING)
+        found |= soon & ~indented & _under(codes == DUMP, parts, first)
+        found |= near & (codes == DUMP) & _before_matches(_DUMP_HEAD, sequence, near & (codes == DUMP))
+    found |= _before_matches(_JAVA_HEAD, sequence, near & (codes == LEVEL))
+    found |= _node(sequence, codes, near)
+    opening = np.flatnonzero(near & (codes == OPENING) & _after(indented & near, first))
+    found[opening] |= np.isin(_last_bytes(sequence, opening - 1), _ANNOUNCING)
+    named = np.zeros_like(found)
+    if (codes == TRACEBACK).any() or (codes == FILE).any():
+        headers = (codes == TRACEBACK) | ((codes == FILE) & ~after_indented & (before != LISTED))
+        inside = headers | _under(headers, indented, first)
+        named = soon & ~indented & ~empty & after_indented & _before(inside, first)
+        found |= named
+    found |= near & (codes == TRACEBACK) & ~after_indented & ~_before(named, first)
+    # The line of an exception, behind what announces it.
+    frames_after = text & (after == FRAME) & near_after & near & ~after_indented & (before != CAUSED)
+    rows = np.flatnonzero(frames_after)
+    found[rows[matches(_EXCEPTION, sequence, rows)]] = True
+
+    # Empty lines, by what stands before and behind them.
+    if empty.any():
+        found |= empty & soon & _inside(found & ~empty, indented, empty, near | soon, first)
+        found |= empty & near & (_before(found & ~empty, first) | (before == FRAME))
+    loose = (before == EMPTY) & ~_before(found, first)
+    found |= indented & soon & ~loose
+    return found
+
+
+def _before_matches(pattern: re.Pattern[bytes], sequence: Sequence, which: _Bools) -> _Bools:
+    """Those of ``which``, none of them the first, behind a record that matches ``pattern``."""
+    found = np.zeros_like(which)
+    rows = np.flatnonzero(which)
+    found[rows[matches(pattern, sequence, rows - 1)]] = True
+    return found
+
+
+def _last_bytes(sequence: Sequence, rows: _Ints) -> npt.NDArray[np.uint8]:
+    """The last byte of each of ``rows``; anything where it is empty."""
+    found: npt.NDArray[np.uint8] = sequence.text[np.maximum(sequence.begins[rows] + sequence.lengths[rows] - 1, 0)]
+    return found
+
+
+def _node(sequence: Sequence, codes: Codes, near: _Bools) -> _Bools:
+    """What Node prints of an uncaught error: a place, its source, a mark below it, the error, and Node's version."""
+    found = np.zeros_like(near)
+    marks = np.flatnonzero((codes[2:] == INDENTED) & (codes[:-2] == TEXT) & near[2:] & near[1:-1]) + 2
+    marks = marks[matches(_CARETS, sequence, marks)]
+    marks = marks[matches(_SOURCE, sequence, marks - 2)]
+    if not marks.size:
+        return found
+    found[marks - 1] = True
+    ends = np.flatnonzero(codes == NODE)
+    moment = np.cumsum(~near)
+    at = np.searchsorted(ends, marks)
+    for mark, end in zip(marks[at < ends.size].tolist(), ends[at[at < ends.size]].tolist(), strict=True):
+        if moment[mark] == moment[end] and end - mark <= _NODE_LINES_MAX:
+            found[mark + 1 : end + 1] = True
+    return found
+
+
+def _under(headers: _Bools, parts: _Bools, first: _Bools) -> _Bools:
+    """Which records follow one of ``headers`` with nothing but ``parts`` between, and are parts."""
+    row = np.arange(headers.size)
+    last = np.maximum.accumulate(np.where(headers | ~parts | first, row, 0))
+    found: _Bools = parts & headers[last] & (last < row)
+    return found
+
+
+def _inside(strong: _Bools, indented: _Bools, empty: _Bools, close: _Bools, first: _Bools) -> _Bools:
+    """Which of the ``empty`` records have a part of a trace behind them: a ``strong`` one, or text that goes on."""
+    row = np.arange(empty.size)
+    behind = np.minimum.accumulate(np.where(empty, empty.size, row)[::-1])[::-1]
+    ahead = np.maximum.accumulate(np.where(empty & ~first, -1, row))
+    # Everything up to the one behind belongs to the stream and the moment.
+    broken = np.concatenate([np.zeros(1, np.int64), np.cumsum(first | ~close)])
+    known = behind < empty.size
+    behind = np.where(known, behind, 0)
+    whole = known & (broken[behind + 1] == broken[row + 1])
+    goes_on = indented[behind] & indented[np.maximum(ahead, 0)] & (ahead >= 0)
+    found: _Bools = whole & (strong[behind] | goes_on)
+    return found
