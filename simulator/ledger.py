@@ -158,20 +158,31 @@ class Check:
         self._counts = {"lines": 0, "twice": 0, "changed": 0, "disordered": 0, "foreign": 0}
         self._examples: list[str] = []
         self._decoder = msgspec.json.Decoder(_Row)
+        self._place = ""  # of the record in a text answer that a further line belongs to
 
     def json(self, answer: Iterable[bytes]) -> None:
         """Take lines of ``format=json``. Raises `msgspec.DecodeError` for what is not."""
         for encoded in answer:
             row = self._decoder.decode(encoded)
             place = f"{row.namespace}/{row.pod}/{row.container}"
-            self._take(row.line.encode(), place, row.ts, row.stream)
+            first, *others = row.line.encode().split(b"\n")
+            self._take(first, place, row.ts, row.stream)
+            for line in others:
+                self._take(line, place, None, row.stream)
 
     def text(self, answer: Iterable[bytes]) -> None:
-        """Take lines of ``format=text``; it does not say which stream a line is of."""
+        """Take lines of ``format=text``; it does not say which stream a line is of.
+
+        Indented ones belong to the record before them.
+        """
         for line in answer:
+            if line.startswith(b"\t"):
+                self._take(line.removesuffix(b"\n"), self._place, None, None)
+                continue
             time, _, rest = line.partition(b" ")
             place, _, text = rest.partition(b" ")
-            self._take(text.removesuffix(b"\n"), place.decode(errors="replace"), time.decode(errors="replace"), None)
+            self._place = place.decode(errors="replace")
+            self._take(text.removesuffix(b"\n"), self._place, time.decode(errors="replace"), None)
 
     def report(self) -> Report:
         """What was found so far, lines that have not come counted as missing."""
@@ -184,7 +195,8 @@ class Check:
                     examples.append(f"missing: {key} {stream.written.stream} lines {first} to {end - 1}")
         return Report(written=self._ledger.lines, missing=missing, examples=tuple(examples), **self._counts)
 
-    def _take(self, text: bytes, place: str, time: str, stream: str | None) -> None:
+    def _take(self, text: bytes, place: str, time: str | None, stream: str | None) -> None:
+        """Check one line; ``time`` is None where a record says only that of its first."""
         self._counts["lines"] += 1
         mark = read_mark(text)
         if mark is None:
@@ -198,9 +210,9 @@ class Check:
         if (
             place != f"{of.namespace}/{of.pod}/{of.container}"
             or stream not in {None, of.stream}
-            or _ns(time) != mark.time_ns
+            or (time is not None and _ns(time) != mark.time_ns)
         ):
-            self._complain("changed", f"{time} {place} {stream or ''} {text.decode(errors='replace')}".encode())
+            self._complain("changed", f"{time or ''} {place} {stream or ''} {text.decode(errors='replace')}".encode())
         match seen.see(mark.sequence):
             case "again":
                 self._complain("twice", text)

@@ -1,4 +1,9 @@
-"""Which rows of a group of requests are new, and which requests would leave a hole."""
+"""Which rows of a group of requests are new, and which requests would leave a hole, or store lines twice.
+
+A record may take in several lines, and an agent that reads them again may join them another way. So a chunk that begins
+below the committed position must have a record that ends there: then what stands below is stored, and what stands above
+is not. One that has not would bring lines again that are stored; its agent goes back, and reads on from the position.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +64,7 @@ def trim(batches: Sequence[Batch], committed: Mapping[bytes, int]) -> Trimmed:
 
 
 def _trim_one(request: int, batch: Batch, committed: Mapping[bytes, int]) -> Trimmed | None:
-    """The new rows of one batch, or None if it has a hole."""
+    """The new rows of one batch, or None if it has a hole, or a record across what is committed."""
     pieces: list[Piece] = []
     reached: dict[bytes, int] = {}
     trimmed = 0
@@ -72,6 +77,8 @@ def _trim_one(request: int, batch: Batch, committed: Mapping[bytes, int]) -> Tri
         new = first
         if chunk.start < position:
             new += int(np.searchsorted(batch.positions[first:last], np.uint64(position), "right"))
+            if new < last and (new == first or int(batch.positions[new - 1]) != position):
+                return None
             trimmed += new - first
         if new < last:
             pieces.append(Piece(request, chunk, new, last))

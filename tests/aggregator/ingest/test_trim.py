@@ -25,6 +25,9 @@ class Model(msgspec.Struct):
             gap = bool(one.records) and bool(one.records[0].flags & Flag.GAP)
             if one.start > at and not gap:
                 return False
+            ends = {record.position for record in one.records}
+            if one.start < at and any(end > at for end in ends) and at not in ends:
+                return False
             for record in one.records:
                 if record.position > at:
                     stored.append((one.source, record.position))
@@ -86,3 +89,15 @@ def test_a_refused_request_is_left_out_whole() -> None:
     assert found.refused == {0}
     assert found.pieces == ()
     assert found.reached == {}
+
+
+def test_a_chunk_with_a_record_across_what_is_committed_is_refused() -> None:
+    """Its lines up to there are stored: they were joined another way."""
+    found = trim([batch(part("a", 0, [10, 30, 40]))], {A: 20})
+    assert found.refused == {0}
+    assert found.reached == {}
+
+
+def test_a_chunk_that_ends_below_what_is_committed_is_stored_already() -> None:
+    found = trim([batch(part("a", 0, [10, 15]))], {A: 20})
+    assert (found.pieces, found.reached, found.rows_trimmed) == ((), {A: 20}, 2)
