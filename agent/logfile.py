@@ -4,7 +4,6 @@ Offsets into the file, each at most the next:
 
     committed  durable in the store, as far as the aggregator said
     shipped    the position the last chunk handed on ended at
-    held       from here on lines were read and not handed on, for what follows may belong to them
     read       after the last line parsed; always the beginning of a line
     searched   up to here there is no newline after `read`: the file's unfinished last line
     size       as last seen
@@ -36,7 +35,6 @@ class LogFile:
         "assembly",
         "behind_of",
         "behind_since_s",
-        "closing",
         "committed",
         "container",
         "directory",
@@ -44,8 +42,6 @@ class LogFile:
         "fd",
         "format",
         "grown_s",
-        "held",
-        "held_until_s",
         "is_copy",
         "listed",
         "placed",
@@ -68,10 +64,6 @@ class LogFile:
         self.size = entry.size
         self.searched = 0
         self.read = 0
-        self.held = 0
-        # No line is expected any more, by then, that belongs to those held back; and it has come to that.
-        self.held_until_s = 0.0
-        self.closing = False
         self.shipped = 0
         self.committed = 0
         # The aggregator said where to read on, and reading stands there.
@@ -138,8 +130,8 @@ class LogFile:
     def forget(self) -> None:
         """Start over, as another file: what it held is gone."""
         self.source = None
-        self.placed = self.is_copy = self.closing = False
-        self.held = self.read = self.searched = self.shipped = self.committed = self.behind_of = 0
+        self.placed = self.is_copy = False
+        self.read = self.searched = self.shipped = self.committed = self.behind_of = 0
 
     def place(self, position: int) -> None:
         """Read on from ``position``: from the start of the line it lies in, leaving out what is stored of it already.
@@ -151,18 +143,8 @@ class LogFile:
             self.size = os.fstat(self.descriptor).st_size
         self.committed = self.shipped = position
         self.read = self.searched = position if position >= self.size else self._line_start(position)
-        self.hold(self.read, 0.0)
         self.assembly = Assembly(position)
         self.placed = True
-
-    def hold(self, offset: int, until_s: float) -> None:
-        """Read again from ``offset``, with what comes next; at ``until_s``, monotonic, also if nothing comes."""
-        self.held, self.held_until_s, self.closing = offset, until_s, False
-
-    @property
-    def holds(self) -> bool:
-        """Whether lines are held back."""
-        return self.held < self.read
 
     @property
     def descriptor(self) -> int:
@@ -173,8 +155,8 @@ class LogFile:
 
     @property
     def readable(self) -> bool:
-        """Whether there may be a complete line that is not read, or one held back that is to be delivered."""
-        return self.placed and self.fd is not None and (self.size > self.searched or self.closing)
+        """Whether there may be a complete line that is not read."""
+        return self.placed and self.fd is not None and self.size > self.searched
 
     def awaits_place(self, now_s: float) -> bool:
         """Whether the aggregator is to be asked where to read on."""

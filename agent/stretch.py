@@ -20,52 +20,31 @@ _LINE_HEAD_BYTES: Final = 1 << 10
 
 
 class Stretch(msgspec.Struct, frozen=True):
-    """Whole lines of one file: ``data``, and ``segment``, which says where in the file they are.
-
-    ``again``: bytes of it that were read before. ``is_last``: nothing that follows belongs to these lines.
-    """
+    """Whole lines of one file: ``data``, and ``segment``, which says where in the file they are."""
 
     file: LogFile
     data: bytes
     segment: Segment
-    again: int = 0
-    is_last: bool = False
 
 
 def read(file: LogFile, record_bytes_max: int) -> Stretch | None:
-    """The next whole lines of ``file``, those held back first; None if it has none yet. Raises `OSError`.
+    """The next whole lines of ``file``; None if it has none yet. Raises `OSError`.
 
     Of a line longer than ``record_bytes_max`` allows perhaps only the beginning.
     """
-    stretch = None
-    if file.size > file.searched:
-        stretch = _rest_of_line(file, record_bytes_max) if file.searched > file.read else _lines(file)
-    return _held(file) if stretch is None and file.closing else stretch
-
-
-def _held(file: LogFile) -> Stretch | None:
-    """The lines held back, for nothing belongs to them any more."""
-    data = os.pread(file.descriptor, file.read - file.held, file.held)
-    file.closing = False
-    if len(data) < file.read - file.held:
-        return None  # shrunk since it was looked at; the next look tells
-    return Stretch(file, data, Segment(len(data), file.held, file.time_ns), len(data), is_last=True)
+    return _rest_of_line(file, record_bytes_max) if file.searched > file.read else _lines(file)
 
 
 def _lines(file: LogFile) -> Stretch | None:
-    data = os.pread(file.descriptor, READ_BYTES_MAX, file.held)
+    data = os.pread(file.descriptor, READ_BYTES_MAX, file.read)
     end = data.rfind(b"\n") + 1
-    again = file.read - file.held
-    if len(data) < again:
-        return None  # shrunk since it was looked at; the next look tells
-    file.read = file.held + end
+    start = file.read
+    file.read += end
     # After a full read there is more to come at once; else what follows the last newline waits for the file to grow.
-    is_whole = end > again and len(data) == READ_BYTES_MAX
-    file.searched = file.read if is_whole else file.held + len(data)
-    file.size = max(file.size, file.held + len(data))
-    if end <= again:
-        return None
-    return Stretch(file, data[:end], Segment(end, file.held, file.time_ns), again)
+    is_whole = end > 0 and len(data) == READ_BYTES_MAX
+    file.searched = file.read if is_whole else start + len(data)
+    file.size = max(file.size, start + len(data))
+    return Stretch(file, data[:end], Segment(end, start, file.time_ns)) if end else None
 
 
 def _rest_of_line(file: LogFile, record_bytes_max: int) -> Stretch | None:
@@ -80,11 +59,7 @@ def _rest_of_line(file: LogFile, record_bytes_max: int) -> Stretch | None:
         file.searched += len(data)
         return None
     after = file.searched + end
-    if after - file.held <= READ_BYTES_MAX:
-        return _lines(file)
-    if file.holds:
-        return _held(file)  # a line this long belongs to nothing before it
     kept = min(after - 1 - file.read, record_bytes_max + _LINE_HEAD_BYTES)
     line = os.pread(file.descriptor, kept, file.read) + b"\n"
-    file.held = file.read = file.searched = after
+    file.read = file.searched = after
     return Stretch(file, line, Segment(len(line), after - len(line), file.time_ns))

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from agent import cri, docker, join
-from agent.assemble import Assembly, Records, assemble, flush
+from agent import cri, docker
+from agent.assemble import Records, assemble, flush
 from agent.lines import Format, Lines, Segment
 from agent.logfile import LogFile
 from agent.stretch import Stretch, read
@@ -77,7 +77,6 @@ class Tail:
         # As of the last look: open descriptors, and files with something to read, those that were served last behind.
         self._open: list[tuple[LogFile, int]] = []
         self._ready: dict[LogFile, None] = {}
-        self._holding: dict[LogFile, None] = {}
         self._thorough_s = 0.0
 
     def files(self) -> Iterator[LogFile]:
@@ -119,7 +118,6 @@ class Tail:
     def look(self) -> bool:
         """See which files have grown; open, identify and close where it is time. Whether something can be read."""
         now_s = time.monotonic()
-        closing = self._close_held(now_s)
         if now_s >= self._thorough_s:
             self._look_at_all(now_s)
             return bool(self._ready)
@@ -127,16 +125,8 @@ class Tail:
         for file in grown:
             self._look_at(file, now_s)
             self.waiting = self.waiting or file.awaits_place(now_s)
-        self._ready = {file: None for file in (*self._ready, *grown, *closing) if file.readable}
+        self._ready = {file: None for file in (*self._ready, *grown) if file.readable}
         return bool(self._ready)
-
-    def _close_held(self, now_s: float) -> list[LogFile]:
-        """Files whose lines that are held back shall wait no longer."""
-        closing = [file for file in self._holding if not file.holds or now_s >= file.held_until_s]
-        for file in closing:
-            file.closing = file.holds
-            del self._holding[file]
-        return closing
 
     def _look_at_all(self, now_s: float) -> None:
         self.waiting = False
@@ -229,7 +219,6 @@ class Tail:
         self._sources.clear()
         self._open.clear()
         self._ready.clear()
-        self._holding.clear()
 
     def _keep(self, directory: str, files: list[LogFile]) -> None:
         if files:
@@ -364,39 +353,10 @@ class Tail:
     def _parse(self, blocks: list[Stretch], parse: Callable[[bytes, list[Segment]], Lines]) -> Round:
         segments = [block.segment for block in blocks]
         data = b"".join(block.data for block in blocks)
-        self._metrics.read_bytes.inc(len(data) - sum(block.again for block in blocks))
+        self._metrics.read_bytes.inc(len(data))
         lines = parse(data, segments)
         files = [block.file for block in blocks]
-        records = assemble(lines, [file.assembly for file in files], segments, self._record_bytes_max)
-        now_ns = time.time_ns()
-        joined = join.join(records, [_joining(block, now_ns) for block in blocks])
-        for file, held, held_ns in zip(files, joined.held.tolist(), joined.held_ns.tolist(), strict=True):
-            self._hold(file, held, (held_ns + join.CLOSED_AFTER_NS - now_ns) / 1e9)
-        found = _round(joined.records, files)
-        for file in files:
-            if file.holds:
-                file.assembly = Assembly(file.shipped)
-        return found
-
-    def _hold(self, file: LogFile, offset: int, wait_s: float) -> None:
-        """Hold back lines of ``file`` from ``offset`` on, or none if it is -1."""
-        if offset < 0:
-            file.hold(file.read, 0.0)
-            return
-        # A time that lies ahead is a clock's fault, and no reason to wait longer.
-        longest_s = join.CLOSED_AFTER_NS / 1e9
-        file.hold(offset, time.monotonic() + min(max(wait_s, 0.0), longest_s))
-        self._holding[file] = None
-
-
-def _joining(block: Stretch, now_ns: int) -> join.Segment:
-    file = block.file
-    closed_ns = join.NEVER
-    if block.is_last or file.assembly.open_lines:
-        closed_ns = join.ALWAYS
-    elif file.searched >= file.size:
-        closed_ns = now_ns - join.CLOSED_AFTER_NS
-    return join.Segment(file.shipped, closed_ns)
+        return _round(assemble(lines, [file.assembly for file in files], segments, self._record_bytes_max), files)
 
 
 def _round(records: Records, files: list[LogFile]) -> Round:
