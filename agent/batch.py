@@ -14,7 +14,7 @@ from wire.batch import Batch, Chunk, Flag
 from wire.codec import CHUNKS_MAX, ROWS_MAX, Columns, decode, encode_pieces
 
 if TYPE_CHECKING:
-    from agent.tail import Round
+    from agent.rounds import Round
 
 # The fastest level that halves what travels; the higher ones cost more than everything else the agent does.
 _ZSTD_LEVEL: Final = 1

@@ -180,6 +180,7 @@ class Collector:
             self._look_at_s = now_s + (LOOK_EVERY_S if now_s - self._active_s < QUIET_AFTER_S else LOOK_QUIET_S)
         if self._readable:
             rounds = self._tail.read_round()
+        rounds += self._tail.lost()
         if now_s - self._rarely_s >= _RARELY_S:
             self._rarely_s = now_s
             rounds += self._tail.overdue()

@@ -21,6 +21,9 @@ BATCH_BYTES_LEAST: Final = 64 << 10
 BATCH_BYTES_MOST: Final = BATCH_BYTES_MAX // 2
 FLUSH_AFTER_MOST_S: Final = 60.0
 RECORD_BYTES_LEAST: Final = 1 << 10
+DELETED_HOLD_MOST_S: Final = 86_400.0
+DELETED_BYTES_MOST: Final = 1 << 40
+DELETED_FILES_MOST: Final = 100_000
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -35,6 +38,9 @@ class Config(msgspec.Struct, frozen=True):
     batch_bytes: int
     flush_after_s: float
     record_bytes: int
+    deleted_hold_s: float
+    deleted_bytes: int
+    deleted_files: int
     inotify: bool
     log_level: str
     log_format: str
@@ -162,6 +168,37 @@ _OPTIONS: Final = (
         show_default="1MiB",
         show_envvar=True,
         help="Longest record, after partial lines are joined; what is longer is cut and flagged.",
+    ),
+    click.option(
+        "--deleted-hold",
+        "deleted_hold_s",
+        type=DURATION,
+        default="5m",
+        callback=_between(0, DELETED_HOLD_MOST_S, "seconds"),
+        envvar="LOGBOOM_DELETED_HOLD",
+        show_default=True,
+        show_envvar=True,
+        help="How long a deleted file is held open until all of it is stored; then the rest is a gap.",
+    ),
+    click.option(
+        "--deleted-bytes",
+        type=SIZE,
+        default=1 << 30,
+        callback=_between(0, DELETED_BYTES_MOST, "bytes"),
+        envvar="LOGBOOM_DELETED_BYTES",
+        show_default="1GiB",
+        show_envvar=True,
+        help="Disk space that deleted files held open may take together; the newest are held.",
+    ),
+    click.option(
+        "--deleted-files",
+        type=int,
+        default=1000,
+        callback=_between(0, DELETED_FILES_MOST, "files"),
+        envvar="LOGBOOM_DELETED_FILES",
+        show_default=True,
+        show_envvar=True,
+        help="How many deleted files may be held open; the newest are held.",
     ),
     click.option(
         "--inotify/--no-inotify",

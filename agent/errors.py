@@ -20,3 +20,15 @@ class RefusedError(Exception):
         self.rule = rule
         self.reason = reason
         self.too_large = too_large
+
+
+class UnpackError(Exception):
+    """A gzip file cannot be unpacked any further; ``is_cut``: it just ends, so it may be in the making."""
+
+    def __init__(self, reason: str, *, is_cut: bool) -> None:
+        super().__init__(reason)
+        self.is_cut = is_cut
+
+
+class ReplacedError(Exception):
+    """A file does not begin with its first line any more: it was truncated, and holds something else or nothing."""

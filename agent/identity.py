@@ -7,6 +7,9 @@ compression, and changes when a file is truncated or its inode is used again.
 
 with ``head`` the first `HEAD_BYTES` of the first complete line without its newline, ``tail`` its last `TAIL_BYTES`:
 CRI lines carry their time at the beginning, Docker's at the end.
+
+What is lost of a file whose first line was never read has the source ``(cluster, uid, container, restart, device,
+inode, "gap")``, so that it is stored once, whoever says so how often.
 """
 
 from __future__ import annotations
@@ -33,9 +36,18 @@ def first_line(head: bytes) -> bytes | None:
 
 def source_of(cluster: str, container: Container, restart: int, line: bytes) -> bytes:
     """The 16-byte source of the file of ``container``'s run ``restart`` whose first line is ``line``."""
+    return _digest(cluster, container, restart, line[:HEAD_BYTES], line[-TAIL_BYTES:])
+
+
+def lost_source_of(cluster: str, container: Container, restart: int, device: int, inode: int) -> bytes:
+    """The 16-byte source of the gap in place of a file of ``container``'s run ``restart`` that was never known."""
+    return _digest(cluster, container, restart, str(device).encode(), str(inode).encode(), b"gap")
+
+
+def _digest(cluster: str, container: Container, restart: int, *parts: bytes) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
-    parts = (cluster.encode(), container.uid.encode(), container.name.encode(), str(restart).encode())
-    for part in (*parts, line[:HEAD_BYTES], line[-TAIL_BYTES:]):
+    names = (cluster, container.uid, container.name, str(restart))
+    for part in (*map(str.encode, names), *parts):
         digest.update(len(part).to_bytes(4, "little"))
         digest.update(part)
     return digest.digest()

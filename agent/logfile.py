@@ -11,6 +11,7 @@ Offsets into the file, each at most the next:
 
 from __future__ import annotations
 
+import enum
 import errno
 import os
 import time
@@ -26,6 +27,19 @@ if TYPE_CHECKING:
 
 # Read first to find a line's beginning or end: nearly every line is shorter. Quadrupled until it is found.
 _PROBE_BYTES: Final = 1 << 12
+# Of the first line, those that hold its time; with it this is the first line, and not another file's.
+_MARK_BYTES: Final = 64
+
+
+class Loss(enum.StrEnum):
+    """Why bytes of a file could not be read: the reason in its gap record, and a label of metrics."""
+
+    ROTATED = "rotated away"
+    DELETED = "deleted"
+    TRUNCATED = "truncated"
+    UNREADABLE = "unreadable"
+    HELD = "held too long"
+    CORRUPT = "corrupt gzip file"
 
 
 class LogFile:
@@ -37,6 +51,7 @@ class LogFile:
         "behind_since_s",
         "committed",
         "container",
+        "deleted_s",
         "directory",
         "entry",
         "fd",
@@ -44,6 +59,9 @@ class LogFile:
         "grown_s",
         "is_copy",
         "listed",
+        "loss",
+        "mark",
+        "mark_offset",
         "placed",
         "read",
         "retry_s",
@@ -51,6 +69,7 @@ class LogFile:
         "shipped",
         "size",
         "source",
+        "spoilt",
         "time_ns",
     )
 
@@ -74,7 +93,15 @@ class LogFile:
         self.time_ns = entry.modified_ns
         # Still in its directory; one that is not is read to its end through the open descriptor.
         self.listed = True
+        # What has become of it, should some of it be lost: gone from its directory, or not to be read.
+        self.loss = Loss.DELETED
+        # What is left of it cannot be read, ever.
+        self.spoilt = False
+        # What the file has at `mark_offset` as long as its first line is the one it is known by.
+        self.mark = b""
+        self.mark_offset = 0
         now = time.monotonic()
+        self.deleted_s = now  # since when it is not listed any more
         self.grown_s = now
         # Bytes below `behind_of` were there at `behind_since_s`, and are not all committed; see `note_lag`.
         self.behind_of = 0
@@ -98,19 +125,39 @@ class LogFile:
             os.close(self.fd)
             self.fd = None
 
+    def estimate(self) -> None:
+        """Learn the size of a file that cannot be opened."""
+        try:
+            found = os.stat(self.entry.path)
+        except OSError:
+            return
+        if self.source is None and (found.st_dev, found.st_ino) == (self.entry.device, self.entry.inode):
+            self.size = found.st_size
+
     def look(self, now_s: float) -> bool:
-        """See how far the file has grown; whether it has shrunk below what was read of it."""
+        """See how far the file has grown; whether it holds something else than what was read of it.
+
+        Then `size` is what was last seen of that, which is exact: it is checked whenever the file has grown.
+        """
         if self.fd is None:
             return False
         size = os.lseek(self.fd, 0, os.SEEK_END)
         if size == self.size:
             return False
-        shrunk = size < self.size and size < self.read
-        self.size = size
         self.grown_s = now_s
+        if size < self.read or self.is_replaced():
+            return True
+        self.size = size
         if size < self.searched:
             self.searched = self.read
-        return shrunk
+        return False
+
+    def is_replaced(self) -> bool:
+        """Whether the file begins with another line than the one it is known by: it was truncated, whatever its size.
+
+        Bytes read before this says False are the file's.
+        """
+        return os.pread(self.descriptor, len(self.mark), self.mark_offset) != self.mark
 
     def identify(self, cluster: str) -> None:
         """Find source and format, if the first line is there already."""
@@ -123,14 +170,23 @@ class LogFile:
         if line is None:
             self.searched = len(head)  # looked at again when there is more
             return
+        self._is_known(cluster, head, line)
+
+    def _is_known(self, cluster: str, head: bytes, line: bytes) -> None:
+        """Take ``line``, with which the ``head`` of the file begins, for the first."""
         self.source = source_of(cluster, self.container, self.entry.generation.restart, line)
         self.format = detect(line)
         self.searched = 0
+        # CRI lines begin with the time, Docker's end with it. Of short ones the newline is a part.
+        self.mark_offset = 0 if self.format is Format.CRI else max(0, len(line) - _MARK_BYTES)
+        self.mark = head[self.mark_offset : min(self.mark_offset + _MARK_BYTES, len(line)) + 1]
 
     def forget(self) -> None:
         """Start over, as another file: what it held is gone."""
         self.source = None
-        self.placed = self.is_copy = False
+        self.mark = b""
+        self.size = os.lseek(self.descriptor, 0, os.SEEK_END)
+        self.placed = self.is_copy = self.spoilt = False
         self.read = self.searched = self.shipped = self.committed = self.behind_of = 0
 
     def place(self, position: int) -> None:
@@ -141,10 +197,27 @@ class LogFile:
         if position > self.size:
             # Someone has read on since this was looked at: to begin inside a line, its start must be found.
             self.size = os.fstat(self.descriptor).st_size
+        self._place_at(position, position if position >= self.size else self._line_start(position))
+
+    def _place_at(self, position: int, line_start: int) -> None:
         self.committed = self.shipped = position
-        self.read = self.searched = position if position >= self.size else self._line_start(position)
+        self.read = self.searched = line_start
         self.assembly = Assembly(position)
         self.placed = True
+
+    def is_unchanged(self, entry: Entry) -> bool:
+        """Whether ``entry`` may be this file, seen while it was closed."""
+        return (self.size, self.entry.modified_ns) == (entry.size, entry.modified_ns)
+
+    @property
+    def disk_bytes(self) -> int:
+        """What it takes on disk."""
+        return self.size
+
+    @property
+    def extent(self) -> int | None:
+        """The size of the (uncompressed) file, for all that is known; None if it is not."""
+        return self.size
 
     @property
     def descriptor(self) -> int:

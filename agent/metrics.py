@@ -22,9 +22,11 @@ class Metrics:
             "logboom_agent_read_errors", "Log files that could not be opened or read.", registry=registry
         )
         self.truncations = Counter("logboom_agent_truncations", "Log files found shortened.", registry=registry)
-        self.lost_bytes = Counter(
-            "logboom_agent_lost_bytes",
-            "Bytes of deleted files, not known to be committed.",
+        self.gaps = Counter("logboom_agent_gaps", "Gaps: parts of logs that are lost.", ["reason"], registry=registry)
+        self.gap_bytes = Counter(
+            "logboom_agent_gap_bytes",
+            "Bytes of logs that are lost, where their number is known.",
+            ["reason"],
             registry=registry,
         )
         self.batches = Counter(

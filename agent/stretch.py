@@ -10,6 +10,8 @@ from typing import Final
 
 import msgspec
 
+from agent.errors import ReplacedError
+from agent.gzipped import GzippedFile
 from agent.lines import Segment
 from agent.logfile import LogFile
 
@@ -28,15 +30,18 @@ class Stretch(msgspec.Struct, frozen=True):
 
 
 def read(file: LogFile, record_bytes_max: int) -> Stretch | None:
-    """The next whole lines of ``file``; None if it has none yet. Raises `OSError`.
+    """The next whole lines of ``file``; None if it has none yet.
 
-    Of a line longer than ``record_bytes_max`` allows perhaps only the beginning.
+    Of a line longer than ``record_bytes_max`` allows perhaps only the beginning. Raises `OSError`, `ReplacedError` if
+    the file was truncated, whatever it holds by now, `UnpackError`.
     """
+    if isinstance(file, GzippedFile):
+        return _unpacked(file, record_bytes_max)
     return _rest_of_line(file, record_bytes_max) if file.searched > file.read else _lines(file)
 
 
 def _lines(file: LogFile) -> Stretch | None:
-    data = os.pread(file.descriptor, READ_BYTES_MAX, file.read)
+    data = _read(file, READ_BYTES_MAX, file.read)
     end = data.rfind(b"\n") + 1
     start = file.read
     file.read += end
@@ -52,7 +57,7 @@ def _rest_of_line(file: LogFile, record_bytes_max: int) -> Stretch | None:
 
     Of a line longer than a record may be only the beginning is kept, placed so that its end lies where it does.
     """
-    data = os.pread(file.descriptor, READ_BYTES_MAX, file.searched)
+    data = _read(file, READ_BYTES_MAX, file.searched)
     file.size = max(file.size, file.searched + len(data))
     end = data.find(b"\n") + 1
     if not end:
@@ -60,6 +65,22 @@ def _rest_of_line(file: LogFile, record_bytes_max: int) -> Stretch | None:
         return None
     after = file.searched + end
     kept = min(after - 1 - file.read, record_bytes_max + _LINE_HEAD_BYTES)
-    line = os.pread(file.descriptor, kept, file.read) + b"\n"
+    line = _read(file, kept, file.read) + b"\n"
     file.read = file.searched = after
     return Stretch(file, line, Segment(len(line), after - len(line), file.time_ns))
+
+
+def _read(file: LogFile, size: int, offset: int) -> bytes:
+    data = os.pread(file.descriptor, size, offset)
+    # Behind the read: if the file is the same now, it was then.
+    if file.is_replaced():
+        raise ReplacedError
+    return data
+
+
+def _unpacked(file: GzippedFile, record_bytes_max: int) -> Stretch | None:
+    found = file.unpack(record_bytes_max + _LINE_HEAD_BYTES)
+    if found is None:
+        return None
+    data, start = found
+    return Stretch(file, data, Segment(len(data), start, file.time_ns))

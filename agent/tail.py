@@ -4,25 +4,26 @@ Everything here blocks, and is called from one thread at a time (`collect.Collec
 found by asking its descriptor for its end: 0.4 µs a file, so a thousand files can be looked at ten times a second, with
 no event to lose and the same cost whatever they write.
 
-What a later version adds has its place here: `Tail.update` sees compressed generations and leaves them, `Tail._look_at`
-sees a file that has shrunk or is over without having been read to its end.
+`agent.following` has the files; here is who reads when.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from agent import cri, docker
 from agent.assemble import Records, assemble, flush
+from agent.errors import ReplacedError, UnpackError
+from agent.following import Following
+from agent.gaps import count_gap, gap_round
+from agent.gzipped import GzippedFile
+from agent.hold import Hold
 from agent.lines import Format, Lines, Segment
-from agent.logfile import LogFile
+from agent.logfile import LogFile, Loss
+from agent.rounds import Part, Round
 from agent.stretch import Stretch, read
-from service.logs import fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -30,134 +31,96 @@ if TYPE_CHECKING:
     from agent.discovery import Listing
     from agent.metrics import Metrics
 
-_log = logging.getLogger(__name__)
-
 # Read in a round over all files. Measured: half of it, of this or of one file's part (`stretch.READ_BYTES_MAX`), costs
 # a seventh more CPU a line; twice of it saves nothing, and takes memory.
 ROUND_BYTES_MAX: Final = 1 << 20
-# A partial line whose end does not come is delivered as it stands once its file has not grown for this long; a file
-# that is gone is given up. Runtimes write the pieces of a line within milliseconds of each other.
+# A partial line whose end does not come is delivered as it stands once its file has not grown for this long. Runtimes
+# write the pieces of a line within milliseconds of each other.
 PATIENCE_S: Final = 30.0
-# A rotated file is closed when it is committed and has been quiet for this long: the runtime may write a last line to
-# it after the new file is there.
-CLOSE_AFTER_S: Final = 10.0
 # Between two looks at every file, only those that are open are asked for their size.
 THOROUGH_EVERY_S: Final = 1.0
-# A file that could not be opened or read is tried again after this long.
-RETRY_AFTER_S: Final = 5.0
-
-
-class Part(msgspec.Struct, frozen=True):
-    """Consecutive records of one file within a round: ``rows`` of them, continuing ``start``, reaching ``end``."""
-
-    file: LogFile
-    start: int
-    end: int
-    rows: int
-
-
-class Round(msgspec.Struct, frozen=True):
-    """What one reading gave: the records of several files, and which are whose, in their order."""
-
-    records: Records
-    parts: tuple[Part, ...]
+# Compressed files that are being unpacked at once, a megabyte each; the others wait for their turn.
+UNPACKING_MAX: Final = 4
 
 
 class Tail:
     """Follows files: owns every `LogFile`, so every open descriptor, until `close` (idempotent)."""
 
-    def __init__(self, cluster: str, record_bytes_max: int, metrics: Metrics) -> None:
-        self._cluster = cluster
+    def __init__(self, cluster: str, record_bytes_max: int, metrics: Metrics, hold: Hold | None = None) -> None:
         self._record_bytes_max = record_bytes_max
         self._metrics = metrics
-        self._directories: dict[str, list[LogFile]] = {}
-        self._sources: dict[bytes, LogFile] = {}
+        self._following = Following(cluster, metrics, hold or Hold())
+        self._directories = self._following.directories
+        self._sources = self._following.sources
+        self._gaps = self._following.gaps
         # Whether some file waited to be placed when it was looked at last.
         self.waiting = False
         # As of the last look: open descriptors, and files with something to read, those that were served last behind.
         self._open: list[tuple[LogFile, int]] = []
         self._ready: dict[LogFile, None] = {}
+        self._unpacking: set[GzippedFile] = set()
         self._thorough_s = 0.0
 
     def files(self) -> Iterator[LogFile]:
         """Every followed file."""
-        for files in self._directories.values():
-            yield from files
+        return self._following.files()
 
     def update(self, listing: Listing) -> None:
         """Follow what ``listing`` shows of a container: new files, renamed ones, those that went away."""
-        before = self._directories.get(listing.directory, [])
-        gone = {(file.entry.device, file.entry.inode): file for file in before}
-        files: list[LogFile] = []
-        for entry in listing.entries:
-            if entry.generation.gzip:
-                continue
-            file = gone.pop((entry.device, entry.inode), None)
-            # The inode of an open file cannot be used again. That of a closed one can, but not with the same content.
-            if file is not None and (
-                file.fd is not None or (file.size == entry.size and file.entry.modified_ns == entry.modified_ns)
-            ):
-                if file.entry.path != entry.path:
-                    file.retry_s = 0.0  # it may have been renamed just before it was to be opened
-                file.entry = entry
-                file.listed = True  # a listing made while it was renamed may not have had it
-            else:
-                if file is not None:
-                    self._drop(file)
-                file = LogFile(listing.directory, listing.container, entry)
-            files.append(file)
-        for file in gone.values():
-            if file.fd is None or file.finished:
-                self._give_up(file)
-            else:
-                file.listed = False
-                files.insert(0, file)  # it was there before the others
-        self._keep(listing.directory, files)
-        self._unsettle()
+        self._following.update(listing)
 
     def look(self) -> bool:
         """See which files have grown; open, identify and close where it is time. Whether something can be read."""
         now_s = time.monotonic()
-        if now_s >= self._thorough_s:
+        if self._following.unsettled or now_s >= self._thorough_s:
             self._look_at_all(now_s)
             return bool(self._ready)
         grown = [file for file, descriptor in self._open if os.lseek(descriptor, 0, os.SEEK_END) != file.size]
         for file in grown:
-            self._look_at(file, now_s)
+            self._following.look_at(file, now_s)
             self.waiting = self.waiting or file.awaits_place(now_s)
         self._ready = {file: None for file in (*self._ready, *grown) if file.readable}
         return bool(self._ready)
 
     def _look_at_all(self, now_s: float) -> None:
-        self.waiting = False
+        following = self._following
+        following.unsettled = False
+        following.let_go_beyond_hold(now_s)
+        self.waiting = self._gaps.waiting
         for directory, files in list(self._directories.items()):
             given_up = False
             for file in files:
-                self._look_at(file, now_s)
-                self._let_go(file, now_s, is_current=file is files[-1])
+                following.look_at(file, now_s)
+                following.let_go(file, now_s, is_current=file is files[-1])
                 file.note_lag(now_s)
                 self.waiting = self.waiting or file.awaits_place(now_s)
                 given_up = given_up or (file.fd is None and not file.listed)
             if given_up:
-                self._keep(directory, [file for file in files if file.fd is not None or file.listed])
-        self._open = [(file, file.fd) for file in self.files() if file.fd is not None]
+                following.keep(directory, [file for file in files if file.fd is not None or file.listed])
+        self._gaps.settle(now_s)
+        # A compressed file does not grow: it is enough to look at it now and then.
+        self._open = [
+            (file, file.fd) for file in self.files() if file.fd is not None and not isinstance(file, GzippedFile)
+        ]
         self._ready = {file: None for file in (*self._ready, *self.files()) if file.readable}
         self._thorough_s = now_s + THOROUGH_EVERY_S
 
     def _unsettle(self) -> None:
-        """Descriptors have come or gone: look at every file next time."""
-        self._thorough_s = 0.0
+        """Look at every file next time."""
+        self._following.unsettled = True
 
     def unplaced(self) -> list[bytes]:
         """Sources that wait for the aggregator to say where to read on."""
         now_s = time.monotonic()
-        return [source for source, file in self._sources.items() if file.awaits_place(now_s)]
+        files = [source for source, file in self._sources.items() if file.awaits_place(now_s)]
+        return files + self._gaps.unplaced()
 
     def place(self, positions: Mapping[bytes, int]) -> bool:
         """Take what the store holds, by source. Whether some file was not where that lets it be.
 
         Then what was read on from there is of no use: `rewind`.
         """
+        self._gaps.place(positions)
         astray = False
         for source, position in positions.items():
             file = self._sources.get(source)
@@ -174,6 +137,7 @@ class Tail:
         """Know of no file any more where to read on: the store may not be the one it was."""
         for file in self.files():
             file.placed = False
+        self._gaps.displace()
         self._unsettle()
 
     def rewind(self) -> None:
@@ -181,6 +145,7 @@ class Tail:
         for file in self.files():
             if file.placed and not file.shipped == file.read == file.committed:
                 self._place(file, file.committed)
+        self._gaps.rewind()
 
     def read_round(self) -> list[Round]:
         """The next records, a bounded number of bytes of them, every container in its turn; none if there are none."""
@@ -204,6 +169,24 @@ class Tail:
                     rounds.append(_round(records, [file]))
         return rounds
 
+    def lost(self) -> list[Round]:
+        """The records of what was found to be lost; to be called after each `read_round`."""
+        rounds = []
+        for file in self._following.take_spoilt():
+            records = flush(file.assembly, file.read)
+            if records is not None:
+                rounds.append(_round(records, [file]))
+            end = file.read + 1
+            # Else it stands in the store already.
+            if file.shipped < end:
+                if not file.spoilt:
+                    count_gap(self._metrics, file, None, Loss.CORRUPT)
+                rounds.append(gap_round([(file, file.shipped, end, None, Loss.CORRUPT)]))
+                file.shipped = end
+            file.spoilt = True
+            file.stop_at(file.shipped)
+        return rounds + self._gaps.rounds(time.monotonic())
+
     def measure(self) -> None:
         """Bring the gauges up to date."""
         files = list(self.files())
@@ -213,112 +196,16 @@ class Tail:
 
     def close(self) -> None:
         """Close every file."""
-        for file in self.files():
-            file.close()
-        self._directories.clear()
-        self._sources.clear()
+        self._following.close()
         self._open.clear()
         self._ready.clear()
-
-    def _keep(self, directory: str, files: list[LogFile]) -> None:
-        if files:
-            self._directories[directory] = files
-        else:
-            self._directories.pop(directory, None)
-
-    def _give_up(self, file: LogFile) -> None:
-        """Follow ``file``, which is gone, no more; say so if not all of it is known to be committed."""
-        if not file.finished:
-            self._metrics.lost_bytes.inc(file.lag_bytes)
-            _log.warning(
-                "file was deleted before all of it was committed",
-                extra=fields(path=file.entry.path, lost_bytes=file.lag_bytes),
-            )
-        self._drop(file)
-
-    def _drop(self, file: LogFile) -> None:
-        file.close()
-        self._release(file)
-
-    def _release(self, file: LogFile) -> None:
-        """Let a copy of ``file`` be read in its stead."""
-        if file.source is not None:
-            self._sources.pop(file.source, None)
-            for other in self._directories.get(file.directory, ()):
-                if other.is_copy:
-                    other.is_copy = False
-                    other.searched = 0
-            self._unsettle()
-
-    def _look_at(self, file: LogFile, now_s: float) -> None:
-        if file.fd is None:
-            if file.finished or not file.listed or now_s < file.retry_s:
-                return
-            self._attempt(file, file.open)
-        if file.look(now_s):
-            _log.warning("file has shrunk, reading it from its start", extra=fields(path=file.entry.path))
-            self._metrics.truncations.inc()
-            self._release(file)
-            file.forget()
-        if file.source is None and file.fd is not None and file.size > file.searched:
-            self._identify(file)
-
-    def _let_go(self, file: LogFile, now_s: float, *, is_current: bool) -> None:
-        """Close ``file`` if nothing more is to be had from it."""
-        quiet_s = now_s - file.grown_s
-        is_over = file.finished or file.fd is None or (quiet_s > PATIENCE_S and not self._awaited(file))
-        if not file.listed and is_over:
-            self._give_up(file)
-        elif file.finished and not is_current and quiet_s > CLOSE_AFTER_S:
-            file.close()
-
-    @staticmethod
-    def _awaited(file: LogFile) -> bool:
-        """Whether something of ``file`` is still to be read, placed or committed."""
-        if file.source is None:
-            return False
-        return not file.placed or file.readable or file.assembly.open_start is not None or file.committed < file.shipped
-
-    def _attempt(self, file: LogFile, call: Callable[[], None]) -> bool:
-        """Make a call on ``file``; after one that failed, it is left alone for a while."""
-        self._unsettle()
-        try:
-            call()
-        except FileNotFoundError:
-            file.retry_s = time.monotonic() + RETRY_AFTER_S  # the next scan of its directory says where it went
-        except OSError as error:
-            self._set_aside(file, error)
-        else:
-            return True
-        return False
-
-    def _set_aside(self, file: LogFile, error: OSError) -> None:
-        """Close ``file``, which cannot be read now; it is opened again later, and goes on where it stands."""
-        file.retry_s = time.monotonic() + RETRY_AFTER_S
-        file.close()
-        self._unsettle()
-        self._metrics.read_errors.inc()
-        _log.warning("file cannot be read", extra=fields(path=file.entry.path, reason=error.strerror))
-
-    def _identify(self, file: LogFile) -> None:
-        if not self._attempt(file, lambda: file.identify(self._cluster)) or file.source is None:
-            return
-        if self._sources.setdefault(file.source, file) is file:
-            file.is_copy = False
-            return
-        if not file.is_copy:
-            _log.info("file is a copy of another, which is read", extra=fields(path=file.entry.path))
-        file.is_copy = True
-        file.source = None
-        file.searched = file.size
 
     def _place(self, file: LogFile, position: int) -> None:
         def place() -> None:
             file.open()
             file.place(position)
 
-        file.placed = self._attempt(file, place)
-        self._unsettle()
+        file.placed = self._following.attempt(file, place)
 
     def _blocks(self) -> Iterator[Stretch]:
         """Lines of one file of each container in turn, until the round is full."""
@@ -344,11 +231,24 @@ class Tail:
 
     def _read(self, file: LogFile) -> Stretch | None:
         """The next whole lines of ``file``; None if it has none."""
+        if isinstance(file, GzippedFile) and not self._may_unpack(file):
+            return None
         try:
             return read(file, self._record_bytes_max)
+        except ReplacedError:
+            self._following.start_over(file)
+        except UnpackError as error:
+            self._following.spoil(file, error)
         except OSError as error:
-            self._set_aside(file, error)
-            return None
+            self._following.set_aside(file, error)
+        return None
+
+    def _may_unpack(self, file: GzippedFile) -> bool:
+        self._unpacking = {each for each in self._unpacking if each.is_unpacking and each.readable}
+        if file not in self._unpacking and len(self._unpacking) >= UNPACKING_MAX:
+            return False
+        self._unpacking.add(file)
+        return True
 
     def _parse(self, blocks: list[Stretch], parse: Callable[[bytes, list[Segment]], Lines]) -> Round:
         segments = [block.segment for block in blocks]

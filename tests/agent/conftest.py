@@ -9,9 +9,10 @@ import pytest
 from service.options import Address
 from service.web import serve
 from tests.agent.stand_in import Aggregator, Node
+from tests.agent.tailing import Clock, TailedNode
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
 DEADLINE_S = 15.0
@@ -29,6 +30,18 @@ async def aggregator(tmp_path: Path) -> AsyncIterator[Aggregator]:
 def node(tmp_path: Path, aggregator: Aggregator) -> Node:  # noqa: ARG001 - it writes the address
     (tmp_path / "pods").mkdir()
     return Node(tmp_path / "pods", (tmp_path / "url").read_text())
+
+
+@pytest.fixture
+def tailed(tmp_path: Path) -> Iterator[TailedNode]:
+    node = TailedNode(tmp_path / "pods")
+    yield node
+    node.tail.close()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
 
 
 @pytest.fixture

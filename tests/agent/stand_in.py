@@ -76,10 +76,13 @@ class Aggregator:
     def commit(self, batch: Batch) -> bool:
         """Store what is new; whether there was no hole."""
         reached: dict[bytes, int] = {}
+        row = 0
         for chunk in batch.chunks:
-            if chunk.start > reached.get(chunk.source, self.committed(chunk.source)):
+            is_gap = bool(chunk.rows and batch.flags[row] & Flag.GAP)
+            if chunk.start > reached.get(chunk.source, self.committed(chunk.source)) and not is_gap:
                 return False
             reached[chunk.source] = chunk.end
+            row += chunk.rows
         offsets = np.concatenate(([0], np.cumsum(batch.lengths, dtype=np.int64)))
         first = 0
         for chunk in batch.chunks:
@@ -127,6 +130,9 @@ class Node:
             batch_bytes=1 << 20,
             flush_after_s=0.05,
             record_bytes=1 << 20,
+            deleted_hold_s=300.0,
+            deleted_bytes=1 << 30,
+            deleted_files=1000,
             inotify=True,
             log_level="info",
             log_format="text",

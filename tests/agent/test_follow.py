@@ -395,7 +395,7 @@ def leave_leases_alone() -> Iterator[None]:
 async def test_a_file_that_cannot_be_opened_is_told_and_tried_again(
     node: Node, aggregator: Aggregator, until: Until, get: Get, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.tail.RETRY_AFTER_S", 0.1)
+    monkeypatch.setattr("agent.following.RETRY_AFTER_S", 0.1)
     file = node.write("a_pod_u1/web/0.log", *[cri(i) for i in range(10)])
     node.write("a_pod_u2/web/0.log", cri(10))
     # Permissions would not keep root out. A lease keeps everyone from opening the file without waiting.

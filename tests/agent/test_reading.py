@@ -7,117 +7,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.discovery import Discovery
-from agent.metrics import Metrics
 from agent.stretch import READ_BYTES_MAX
-from agent.tail import Tail
+from tests.agent.tailing import TailedNode, cri, make_unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from agent.logfile import LogFile
-
-
-def cri(number: int, text: str = "line", tag: str = "F") -> bytes:
-    return f"2023-04-05T02:29:34.{number:09}Z stdout {tag} {text} {number}\n".encode()
-
-
-class Clock:
-    """Monotonic seconds that pass only when told to."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now_s = 1000.0
-        monkeypatch.setattr("time.monotonic", lambda: self.now_s)
-
-    def forward(self, seconds: float) -> None:
-        self.now_s += seconds
-
-
-class Node:
-    """A pods directory, a tail that follows it, and a store that takes what it is given."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.metrics = Metrics()
-        self.tail = Tail("test", 1 << 20, self.metrics)
-        self.discovery = Discovery(str(root), lambda _: None)
-        self.committed: dict[bytes, int] = {}
-        self.bodies: list[bytes] = []
-
-    def write(self, path: str, *lines: bytes) -> Path:
-        file = self.root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("ab") as stream:
-            stream.write(b"".join(lines))
-        return file
-
-    def scan(self) -> None:
-        for listing in self.discovery.scan():
-            self.tail.update(listing)
-        self.look()
-
-    def look(self) -> None:
-        self.tail._unsettle()
-        self.tail.look()
-
-    def place(self) -> None:
-        self.tail.place({source: self.committed.get(source, 0) for source in self.tail.unplaced()})
-        self.look()
-
-    def ship(self) -> None:
-        """Read and commit one round."""
-        for each in self.tail.read_round():
-            offset = 0
-            for length in each.records.lengths:
-                self.bodies.append(bytes(each.records.body[offset : offset + length]))
-                offset += length
-            for part in each.parts:
-                assert part.file.source is not None
-                assert part.start <= self.committed.get(part.file.source, 0) < part.end
-                self.committed[part.file.source] = part.end
-        self.tail.place(self.committed)
-
-    def settle(self) -> None:
-        """Ship until there is nothing more."""
-        for _ in range(3):
-            self.scan()
-            self.place()
-            while self.tail.look():
-                self.ship()
-
-    def file(self, name: str) -> LogFile:
-        (found,) = (file for file in self.tail.files() if file.entry.path.endswith(name))
-        return found
-
-    def lost_bytes(self) -> float:
-        return self.metrics.registry.get_sample_value("logboom_agent_lost_bytes_total") or 0.0
-
-    def read_errors(self) -> float:
-        return self.metrics.registry.get_sample_value("logboom_agent_read_errors_total") or 0.0
+    from tests.agent.tailing import Clock
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    node = Node(tmp_path)
-    yield node
-    node.tail.close()
+def node(tailed: TailedNode) -> TailedNode:
+    return tailed
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
-
-
-def make_unreadable(file: LogFile) -> None:
-    """Have reads of ``file`` fail: its descriptor becomes a directory's."""
-    directory = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
-    assert file.fd is not None
-    os.dup2(directory, file.fd)
-    os.close(directory)
-
-
-def test_after_a_failed_read_reading_goes_on_where_it_stands(node: Node, clock: Clock) -> None:
+def test_after_a_failed_read_reading_goes_on_where_it_stands(node: TailedNode, clock: Clock) -> None:
     node.write("a_b_c/web/0.log", *map(cri, range(10)))
     node.settle()
     node.write("a_b_c/web/0.log", *map(cri, range(10, 20)))
@@ -132,7 +34,9 @@ def test_after_a_failed_read_reading_goes_on_where_it_stands(node: Node, clock: 
     assert node.bodies == [b"line %d" % number for number in range(20)]
 
 
-def test_a_file_that_failed_to_be_read_and_is_gone_is_forgotten_and_said_to_be_lost(node: Node, clock: Clock) -> None:
+def test_a_file_that_failed_to_be_read_and_is_gone_is_forgotten_and_said_to_be_lost(
+    node: TailedNode, clock: Clock
+) -> None:
     path = node.write("a_b_c/web/0.log", cri(1))
     node.scan()
     node.place()
@@ -145,11 +49,14 @@ def test_a_file_that_failed_to_be_read_and_is_gone_is_forgotten_and_said_to_be_l
     assert list(node.tail.files()) == []
     assert node.tail.unplaced() == []
     assert node.tail._sources == {}
+    clock.forward(10)
+    node.settle()
+    assert node.gaps == [(len(cri(1)), "unreadable")]
     assert node.lost_bytes() == len(cri(1))
 
 
 def test_a_file_that_goes_away_before_it_could_be_opened_is_said_to_be_lost(
-    node: Node, monkeypatch: pytest.MonkeyPatch
+    node: TailedNode, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = node.write("a_b_c/web/0.log", cri(1))
 
@@ -162,10 +69,13 @@ def test_a_file_that_goes_away_before_it_could_be_opened_is_said_to_be_lost(
     assert (node.file("0.log").fd, node.file("0.log").lag_bytes, node.read_errors()) == (None, len(cri(1)), 1)
     path.unlink()
     node.scan()
-    assert node.lost_bytes() == len(cri(1))
+    clock.forward(10)
+    node.settle()
+    assert node.gaps == [(len(cri(1)), "unreadable")]
+    assert node.gap_bytes() == {"unreadable": len(cri(1))}
 
 
-def test_a_file_that_was_committed_is_not_said_to_be_lost(node: Node, clock: Clock) -> None:
+def test_a_file_that_was_committed_is_not_said_to_be_lost(node: TailedNode, clock: Clock) -> None:
     rotated = node.write("a_b_c/web/0.log.20230405-022934", cri(1))
     node.write("a_b_c/web/0.log", cri(2))
     node.settle()
@@ -177,7 +87,7 @@ def test_a_file_that_was_committed_is_not_said_to_be_lost(node: Node, clock: Clo
     assert node.lost_bytes() == 0
 
 
-def test_a_partial_line_waits_for_its_end_where_that_is_still_to_be_read(node: Node, clock: Clock) -> None:
+def test_a_partial_line_waits_for_its_end_where_that_is_still_to_be_read(node: TailedNode, clock: Clock) -> None:
     begun = b"2023-04-05T02:29:34.5Z stdout P begun,\n"
     fill = cri(1, "x" * 1000)
     count = (READ_BYTES_MAX - len(begun)) // len(fill)
@@ -194,7 +104,7 @@ def test_a_partial_line_waits_for_its_end_where_that_is_still_to_be_read(node: N
     assert node.bodies[-1] == b"begun,ended"
 
 
-def test_a_partial_line_whose_end_does_not_come_is_overdue(node: Node, clock: Clock) -> None:
+def test_a_partial_line_whose_end_does_not_come_is_overdue(node: TailedNode, clock: Clock) -> None:
     node.write("a_b_c/web/0.log", b"2023-04-05T02:29:34.5Z stdout P begun\n")
     node.settle()
     clock.forward(100)
@@ -202,7 +112,7 @@ def test_a_partial_line_whose_end_does_not_come_is_overdue(node: Node, clock: Cl
     assert bytes(overdue.records.body) == b"begun"
 
 
-def test_containers_with_several_generations_do_not_keep_others_waiting(node: Node) -> None:
+def test_containers_with_several_generations_do_not_keep_others_waiting(node: TailedNode) -> None:
     lines = [cri(number, "x" * 200) for number in range(8 * READ_BYTES_MAX // 250)]
     for pod in ("a", "b", "c"):
         for name in ("0.log.20230405-022934", "0.log"):
@@ -216,7 +126,7 @@ def test_containers_with_several_generations_do_not_keep_others_waiting(node: No
     assert b"quiet 1" in node.bodies
 
 
-def test_a_copy_lags_behind_nothing_and_is_closed(node: Node, clock: Clock) -> None:
+def test_a_copy_lags_behind_nothing_and_is_closed(node: TailedNode, clock: Clock) -> None:
     node.write("a_b_c/web/0.log.20230405-022934", cri(1))
     copy = node.write("a_b_c/web/0.log.20230405-022935", cri(1))
     node.write("a_b_c/web/0.log", cri(2))
@@ -233,7 +143,7 @@ def test_a_copy_lags_behind_nothing_and_is_closed(node: Node, clock: Clock) -> N
 
 
 @pytest.mark.parametrize("closed", [False, True])
-def test_a_copy_is_read_on_where_the_original_is_gone(node: Node, clock: Clock, *, closed: bool) -> None:
+def test_a_copy_is_read_on_where_the_original_is_gone(node: TailedNode, clock: Clock, *, closed: bool) -> None:
     # As when a file is copied and then truncated: what was not read of it is in the copy.
     live = node.write("a_b_c/web/0.log", cri(1))
     node.settle()
@@ -252,7 +162,7 @@ def test_a_copy_is_read_on_where_the_original_is_gone(node: Node, clock: Clock, 
     assert node.bodies == [b"line %d" % number for number in range(1, 6)]
 
 
-def test_a_first_line_that_is_taken_back_does_not_hide_a_shorter_one(node: Node) -> None:
+def test_a_first_line_that_is_taken_back_does_not_hide_a_shorter_one(node: TailedNode) -> None:
     path = node.write("a_b_c/web/0.log", b"x" * 500)
     node.scan()
     path.write_bytes(cri(1))
@@ -260,7 +170,7 @@ def test_a_first_line_that_is_taken_back_does_not_hide_a_shorter_one(node: Node)
     assert node.bodies == [b"line 1"]
 
 
-def test_half_a_line_that_is_taken_back_does_not_hide_a_shorter_one(node: Node) -> None:
+def test_half_a_line_that_is_taken_back_does_not_hide_a_shorter_one(node: TailedNode) -> None:
     path = node.write("a_b_c/web/0.log", cri(1), b"x" * 500)
     node.settle()
     os.truncate(path, len(cri(1)))
@@ -270,7 +180,7 @@ def test_half_a_line_that_is_taken_back_does_not_hide_a_shorter_one(node: Node) 
     assert node.bodies == [b"line 1", b"line 2"]
 
 
-def test_a_position_beyond_what_was_seen_of_a_file_is_taken_for_what_it_is(node: Node) -> None:
+def test_a_position_beyond_what_was_seen_of_a_file_is_taken_for_what_it_is(node: TailedNode) -> None:
     # Another agent, which is just stopping, has read on since this one looked.
     begun = b"2023-04-05T02:29:34.5Z stdout P begun,\n"
     node.write("a_b_c/web/0.log", cri(1))
@@ -285,7 +195,7 @@ def test_a_position_beyond_what_was_seen_of_a_file_is_taken_for_what_it_is(node:
     assert node.bodies == [b"begun,ended"]
 
 
-def test_the_lag_of_a_file_that_is_always_written_to_is_that_of_its_oldest_byte(node: Node, clock: Clock) -> None:
+def test_the_lag_of_a_file_that_is_always_written_to_is_that_of_its_oldest_byte(node: TailedNode, clock: Clock) -> None:
     node.write("a_b_c/web/0.log", cri(0))
     node.scan()
     node.place()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from hypothesis import settings
@@ -13,7 +14,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from agent.discovery import Discovery
 from agent.metrics import Metrics
-from agent.tail import Round, Tail
+from agent.tail import Tail
+
+if TYPE_CHECKING:
+    from agent.rounds import Round
 
 CONTAINERS = ("a_pod-1_u1/web", "a_pod-1_u1/db", "b_pod-2_u2/web")
 

@@ -1,0 +1,24 @@
+"""What one reading gives: records of several files, and which are whose."""
+
+from __future__ import annotations
+
+import msgspec
+
+from agent.assemble import Records
+from agent.logfile import LogFile
+
+
+class Part(msgspec.Struct, frozen=True):
+    """Consecutive records of one file within a round: ``rows`` of them, continuing ``start``, reaching ``end``."""
+
+    file: LogFile
+    start: int
+    end: int
+    rows: int
+
+
+class Round(msgspec.Struct, frozen=True):
+    """What one reading gave: the records of several files, and which are whose, in their order."""
+
+    records: Records
+    parts: tuple[Part, ...]
