@@ -167,6 +167,8 @@ def gap_round(gaps: list[tuple[LogFile, int, int, int | None, Loss]]) -> Round:
         np.full(len(gaps), Flag.GAP, np.uint8),
         np.array(list(map(len, bodies)), np.uint32),
         memoryview(b"".join(bodies)),
+        np.array([start for _, start, *_ in gaps], np.int64),
+        ends,
         np.ones(len(gaps), np.int64),
         ends,
     )

@@ -112,7 +112,8 @@ def _links(records: Records, segments: Several[Segment]) -> _Links:
     sorted_key = key[order]
     first = np.ones(key.size, np.bool_)
     first[1:] = sorted_key[1:] != sorted_key[:-1]
-    verdict = _verdict(records, segments, order, sorted_key, first)
+    sequence = _sequence(records, segments, order, sorted_key, first)
+    verdict = _verdict(sequence, segments, sorted_key)
     continues = verdict.continues & _within_limits(verdict.continues, records.lengths[order].astype(np.int64))
     before = np.full(key.size, -1, np.int64)
     rows = np.flatnonzero(continues)
@@ -123,9 +124,11 @@ def _links(records: Records, segments: Several[Segment]) -> _Links:
     lasts = np.append(np.flatnonzero(first)[1:] - 1, key.size - 1)
     for last in lasts.tolist():
         segment = int(sorted_key[last]) >> 1
-        doubtful = _doubtful(verdict, last)
-        ends.setdefault(segment, []).append((int(order[last]), int(order[starts[doubtful]])))
-        mixed[segment] = len(ends[segment]) > 1
+        mixed[segment] |= segment in ends
+        ends.setdefault(segment, [])
+        if not sequence.apart[last]:
+            doubtful = _doubtful(verdict, last)
+            ends[segment].append((int(order[last]), int(order[starts[doubtful]])))
     return _Links(before, ends, mixed)
 
 
@@ -137,23 +140,28 @@ def _doubtful(verdict: Verdict, last: int) -> int:
     return row
 
 
-def _verdict(records: Records, segments: Several[Segment], order: _Ints, sorted_key: _Ints, first: _Bools) -> Verdict:
-    """Of all records, in ``order``: by `agent.multiline`, or by the file's own expression."""
+def _sequence(
+    records: Records, segments: Several[Segment], order: _Ints, sorted_key: _Ints, first: _Bools
+) -> Sequence:
+    """All records, in ``order``."""
     edges = edges_of(records.lengths)
-    text = np.frombuffer(records.body, np.uint8)
     lengths = records.lengths.astype(np.int64)
-    apart = (records.flags & np.uint8(_UNJOINABLE)) != 0
-    apart |= lengths > BYTES_MAX
-    # A record of several pieces never continues another one; see `agent.tail` on files with a piece at the end.
+    apart = ((records.flags & np.uint8(_UNJOINABLE)) != 0) | (lengths > BYTES_MAX)
     joins = np.array([segment.joins for segment in segments], np.bool_)
-    sequence = Sequence(
-        text,
+    # A record of several pieces never continues another one: while its pieces are read nothing is held.
+    pieced = (records.flags & np.uint8(Flag.JOINED)) != 0
+    return Sequence(
+        np.frombuffer(records.body, np.uint8),
         edges[:-1][order],
         lengths[order],
         records.times[order],
-        first | ((records.flags & np.uint8(Flag.JOINED)) != 0)[order],
+        first | pieced[order],
         apart[order] | ~joins[sorted_key >> 1],
     )
+
+
+def _verdict(sequence: Sequence, segments: Several[Segment], sorted_key: _Ints) -> Verdict:
+    """What `agent.multiline` says, or the file's own expression."""
     verdict = multiline.judge(sequence)
     for number, segment in enumerate(segments):
         if segment.start is not None:

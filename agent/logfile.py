@@ -4,7 +4,7 @@ Offsets into the file, each at most the next:
 
     committed  durable in the store, as far as the aggregator said
     shipped    the position the last chunk handed on ended at
-    read       after the last line parsed; always the beginning of a line
+    read       after the last line read; always the beginning of a line, perhaps with lines before it that are `held`
     searched   up to here there is no newline after `read`: the file's unfinished last line
     size       as last seen
 """
@@ -49,6 +49,7 @@ class LogFile:
         "assembly",
         "behind_of",
         "behind_since_s",
+        "closing",
         "committed",
         "container",
         "deleted_s",
@@ -57,6 +58,8 @@ class LogFile:
         "fd",
         "format",
         "grown_s",
+        "held",
+        "held_until_s",
         "is_copy",
         "listed",
         "loss",
@@ -83,6 +86,11 @@ class LogFile:
         self.size = entry.size
         self.searched = 0
         self.read = 0
+        # The lines before `read` that what follows may belong to: taken again together with it, or, once `closing`
+        # because nothing has come by then, alone.
+        self.held = b""
+        self.held_until_s = 0.0
+        self.closing = False
         self.shipped = 0
         self.committed = 0
         # The aggregator said where to read on, and reading stands there.
@@ -185,6 +193,7 @@ class LogFile:
         """Start over, as another file: what it held is gone."""
         self.source = None
         self.mark = b""
+        self.hold(b"")
         self.size = os.lseek(self.descriptor, 0, os.SEEK_END)
         self.placed = self.is_copy = self.spoilt = False
         self.read = self.searched = self.shipped = self.committed = self.behind_of = 0
@@ -202,8 +211,13 @@ class LogFile:
     def _place_at(self, position: int, line_start: int) -> None:
         self.committed = self.shipped = position
         self.read = self.searched = line_start
+        self.hold(b"")
         self.assembly = Assembly(position)
         self.placed = True
+
+    def hold(self, lines: bytes, until_s: float = 0.0) -> None:
+        """Hold ``lines``, those before `read`, until more has been read, or until that monotonic time."""
+        self.held, self.held_until_s, self.closing = lines, until_s, False
 
     def is_unchanged(self, entry: Entry) -> bool:
         """Whether ``entry`` may be this file, seen while it was closed."""
@@ -228,8 +242,8 @@ class LogFile:
 
     @property
     def readable(self) -> bool:
-        """Whether there may be a complete line that is not read."""
-        return self.placed and self.fd is not None and self.size > self.searched
+        """Whether there may be a complete line that is not read, or one is held that is to wait no longer."""
+        return self.placed and self.fd is not None and (self.size > self.searched or self.closing)
 
     def awaits_place(self, now_s: float) -> bool:
         """Whether the aggregator is to be asked where to read on."""

@@ -22,19 +22,46 @@ _LINE_HEAD_BYTES: Final = 1 << 10
 
 
 class Stretch(msgspec.Struct, frozen=True):
-    """Whole lines of one file: ``data``, and ``segment``, which says where in the file they are."""
+    """Whole lines of one file: ``data``, and ``segment``, which says where in the file they are.
+
+    ``again``: bytes of it that were held, and so have been read before. ``is_last``: nothing that follows belongs to
+    these lines.
+    """
 
     file: LogFile
     data: bytes
     segment: Segment
+    again: int = 0
+    is_last: bool = False
 
 
 def read(file: LogFile, record_bytes_max: int) -> Stretch | None:
-    """The next whole lines of ``file``; None if it has none yet.
+    """The next whole lines of ``file``, those held before them; None if it has none yet.
 
     Of a line longer than ``record_bytes_max`` allows perhaps only the beginning. Raises `OSError`, `ReplacedError` if
     the file was truncated, whatever it holds by now, `UnpackError`.
     """
+    if file.held and file.searched - file.read > record_bytes_max:
+        return held(file)  # a line this long belongs to nothing before it
+    stretch = None
+    if file.size > file.searched:
+        stretch = _unread(file, record_bytes_max)
+    if stretch is None:
+        return held(file) if file.closing else None
+    if not file.held or stretch.is_last:
+        return stretch
+    data = file.held + stretch.data
+    segment = Segment(len(data), stretch.segment.position - len(file.held), file.time_ns)
+    return Stretch(file, data, segment, len(file.held))
+
+
+def held(file: LogFile) -> Stretch:
+    """The lines held, for nothing belongs to them any more."""
+    data = file.held
+    return Stretch(file, data, Segment(len(data), file.read - len(data), file.time_ns), len(data), is_last=True)
+
+
+def _unread(file: LogFile, record_bytes_max: int) -> Stretch | None:
     if isinstance(file, GzippedFile):
         return _unpacked(file, record_bytes_max)
     return _rest_of_line(file, record_bytes_max) if file.searched > file.read else _lines(file)
@@ -65,6 +92,8 @@ def _rest_of_line(file: LogFile, record_bytes_max: int) -> Stretch | None:
         return None
     after = file.searched + end
     kept = min(after - 1 - file.read, record_bytes_max + _LINE_HEAD_BYTES)
+    if file.held and kept < after - 1 - file.read:
+        return held(file)
     line = _read(file, kept, file.read) + b"\n"
     file.read = file.searched = after
     return Stretch(file, line, Segment(len(line), after - len(line), file.time_ns))

@@ -13,8 +13,8 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
-from agent import cri, docker
-from agent.assemble import Records, assemble, flush
+from agent import cri, docker, join
+from agent.assemble import Assembly, Records, assemble, flush
 from agent.errors import ReplacedError, UnpackError
 from agent.following import Following
 from agent.gaps import count_gap, gap_round
@@ -23,7 +23,7 @@ from agent.hold import Hold
 from agent.lines import Format, Lines, Segment
 from agent.logfile import LogFile, Loss
 from agent.rounds import Part, Round
-from agent.stretch import Stretch, read
+from agent.stretch import Stretch, held, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -58,6 +58,7 @@ class Tail:
         # As of the last look: open descriptors, and files with something to read, those that were served last behind.
         self._open: list[tuple[LogFile, int]] = []
         self._ready: dict[LogFile, None] = {}
+        self._holding: dict[LogFile, None] = {}
         self._unpacking: set[GzippedFile] = set()
         self._thorough_s = 0.0
 
@@ -72,6 +73,7 @@ class Tail:
     def look(self) -> bool:
         """See which files have grown; open, identify and close where it is time. Whether something can be read."""
         now_s = time.monotonic()
+        closing = self._close_held(now_s)
         if self._following.unsettled or now_s >= self._thorough_s:
             self._look_at_all(now_s)
             return bool(self._ready)
@@ -79,8 +81,16 @@ class Tail:
         for file in grown:
             self._following.look_at(file, now_s)
             self.waiting = self.waiting or file.awaits_place(now_s)
-        self._ready = {file: None for file in (*self._ready, *grown) if file.readable}
+        self._ready = {file: None for file in (*self._ready, *grown, *closing) if file.readable}
         return bool(self._ready)
+
+    def _close_held(self, now_s: float) -> list[LogFile]:
+        """Files whose lines that are held shall wait no longer."""
+        closing = [file for file in self._holding if not file.held or now_s >= file.held_until_s]
+        for file in closing:
+            file.closing = bool(file.held)
+            del self._holding[file]
+        return closing
 
     def _look_at_all(self, now_s: float) -> None:
         following = self._following
@@ -149,13 +159,7 @@ class Tail:
 
     def read_round(self) -> list[Round]:
         """The next records, a bounded number of bytes of them, every container in its turn; none if there are none."""
-        blocks = list(self._blocks())
-        rounds = []
-        for form, parse in ((Format.CRI, cri.parse), (Format.DOCKER, docker.parse)):
-            mine = [block for block in blocks if block.file.format is form]
-            if mine:
-                rounds.append(self._parse(mine, parse))
-        return rounds
+        return self._rounds(list(self._blocks()))
 
     def overdue(self) -> list[Round]:
         """Partial lines whose end has not come for long, as they stand."""
@@ -173,6 +177,8 @@ class Tail:
         """The records of what was found to be lost; to be called after each `read_round`."""
         rounds = []
         for file in self._following.take_spoilt():
+            if file.held:
+                rounds += self._rounds([held(file)])
             records = flush(file.assembly, file.read)
             if records is not None:
                 rounds.append(_round(records, [file]))
@@ -199,6 +205,7 @@ class Tail:
         self._following.close()
         self._open.clear()
         self._ready.clear()
+        self._holding.clear()
 
     def _place(self, file: LogFile, position: int) -> None:
         def place() -> None:
@@ -250,13 +257,50 @@ class Tail:
         self._unpacking.add(file)
         return True
 
+    def _rounds(self, blocks: list[Stretch]) -> list[Round]:
+        """The records of ``blocks``, for each format there is."""
+        return [
+            self._parse(mine, parse)
+            for form, parse in ((Format.CRI, cri.parse), (Format.DOCKER, docker.parse))
+            if (mine := [block for block in blocks if block.file.format is form])
+        ]
+
     def _parse(self, blocks: list[Stretch], parse: Callable[[bytes, list[Segment]], Lines]) -> Round:
         segments = [block.segment for block in blocks]
         data = b"".join(block.data for block in blocks)
-        self._metrics.read_bytes.inc(len(data))
+        self._metrics.read_bytes.inc(len(data) - sum(block.again for block in blocks))
         lines = parse(data, segments)
         files = [block.file for block in blocks]
-        return _round(assemble(lines, [file.assembly for file in files], segments, self._record_bytes_max), files)
+        records = assemble(lines, [file.assembly for file in files], segments, self._record_bytes_max)
+        now_ns = time.time_ns()
+        joined = join.join(records, [_joining(block, now_ns) for block in blocks])
+        found = _round(joined.records, files)
+        for block, offset, last_ns in zip(blocks, joined.held.tolist(), joined.held_ns.tolist(), strict=True):
+            self._hold(block, offset, (last_ns + join.CLOSED_AFTER_NS - now_ns) / 1e9)
+        return found
+
+    def _hold(self, block: Stretch, offset: int, wait_s: float) -> None:
+        """Hold the lines of ``block`` from ``offset`` on; none if it is -1."""
+        file = block.file
+        if offset < 0:
+            file.hold(b"")
+            return
+        # A time that lies ahead is a clock's fault, and no reason to wait longer.
+        longest_s = join.CLOSED_AFTER_NS / 1e9
+        until_s = time.monotonic() + min(max(wait_s, 0.0), longest_s)
+        file.hold(block.data[offset - block.segment.position :], until_s)
+        file.assembly = Assembly(file.shipped)
+        self._holding[file] = None
+
+
+def _joining(block: Stretch, now_ns: int) -> join.Segment:
+    file = block.file
+    closed_ns = join.NEVER
+    if block.is_last or file.assembly.open_lines:
+        closed_ns = join.ALWAYS
+    elif file.searched >= file.size:
+        closed_ns = now_ns - join.CLOSED_AFTER_NS
+    return join.Segment(file.shipped, closed_ns)
 
 
 def _round(records: Records, files: list[LogFile]) -> Round:
