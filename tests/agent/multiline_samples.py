@@ -32,6 +32,7 @@ MARKS = b">|?~"
 Stream = Literal["stdout", "stderr"]
 Kind = Literal["traces", "ordinary"]
 KINDS: tuple[Kind, ...] = ("traces", "ordinary")
+HARD = "hard-"  # ordinary samples made to mislead; no program writes so many such lines in a row
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -111,22 +112,21 @@ def score(lines: Sequence[Line], begins: Iterable[bool]) -> Score:
     A false join is a record glued to the one before, a false split a record torn; a record is whole when neither
     touches it. Lines marked as either way count for nothing.
     """
-    records = continuations = joins = splits = broken = 0
-    whole: dict[Stream, bool] = {}  # of the record that is open in each stream
+    records = continuations = joins = splits = whole = 0
+    unbroken: dict[Stream, bool] = {}  # the record that is open in each stream
     for line, flag in zip(lines, map(bool, begins), strict=True):
         if line.either:
             continue
-        if not line.begins:
+        if line.begins:
+            records += 1
+            joins += not flag
+            whole += flag and unbroken.get(line.stream, False)
+            unbroken[line.stream] = flag
+        else:
             continuations += 1
             splits += flag
-            whole[line.stream] = whole[line.stream] and not flag
-            continue
-        records += 1
-        joins += not flag
-        broken += not (whole.get(line.stream, True) and flag) if line.stream in whole else 0
-        whole[line.stream] = flag
-    broken += sum(not ok for ok in whole.values())
-    return Score(len(lines), records, continuations, joins, splits, records - broken)
+            unbroken[line.stream] &= not flag
+    return Score(len(lines), records, continuations, joins, splits, whole + sum(unbroken.values()))
 
 
 def measure(joiner: Joiner, samples: Iterable[Sample]) -> dict[str, Score]:
@@ -139,18 +139,37 @@ def false_joins_per_1000(total: Score) -> float:
     return 1000 * total.false_joins / max(total.lines, 1)
 
 
+def false_splits_per_1000(total: Score) -> float:
+    """False splits per 1,000 lines that continue a record."""
+    return 1000 * total.false_splits / max(total.continuations, 1)
+
+
+def totals(scores: dict[str, Score]) -> dict[str, Score]:
+    """The sums over the traces, over what ordinary programs write, and over the ordinary lines made to mislead."""
+
+    def part(name: str) -> str:
+        return name.partition(HARD)[0] + HARD + "*" if HARD in name else name.partition("/")[0]
+
+    sums: dict[str, Score] = {}
+    for name, each in scores.items():
+        sums[part(name)] = sums.get(part(name), Score()) + each
+    return sums
+
+
 def table(scores: dict[str, Score]) -> str:
-    """A line a sample, then a line a kind with the rates."""
-    rows = [f"{'sample':<40}{'lines':>7}{'records':>9}{'whole':>7}{'false joins':>13}{'false splits':>14}"]
-    totals = {kind: sum((s for name, s in scores.items() if name.startswith(kind)), Score()) for kind in KINDS}
-    for name, s in (*scores.items(), *totals.items()):
-        rows.append(f"{name:<40}{s.lines:>7}{s.records:>9}{s.whole:>7}{s.false_joins:>13}{s.false_splits:>14}")
-    for kind, total in totals.items():
-        rows.append(
-            f"{kind}: {false_joins_per_1000(total):.2f} false joins per 1,000 lines, "
-            f"{1000 * total.false_splits / max(total.continuations, 1):.2f} false splits per 1,000 continuation lines, "
-            f"{100 * total.whole / max(total.records, 1):.2f} % of records whole"
-        )
+    """A line a sample, then the totals with their rates."""
+    rows = [f"{'sample':<32}{'lines':>7}{'records':>9}{'whole':>7}{'false joins':>13}{'false splits':>14}"]
+    sums = totals(scores)
+    rows += [
+        f"{name:<32}{each.lines:>7}{each.records:>9}{each.whole:>7}{each.false_joins:>13}{each.false_splits:>14}"
+        for name, each in (*scores.items(), *sums.items())
+    ]
+    rows += [
+        f"{name}: {false_joins_per_1000(total):.2f} false joins per 1,000 lines, "
+        f"{false_splits_per_1000(total):.2f} false splits per 1,000 continuation lines, "
+        f"{100 * total.whole / max(total.records, 1):.2f} % of records whole"
+        for name, total in sums.items()
+    ]
     return "\n".join(rows)
 
 

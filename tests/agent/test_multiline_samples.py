@@ -62,7 +62,17 @@ def test_the_truth_scores_without_error_and_splitting_everything_tears_each_cont
 def test_the_table_names_every_sample_and_the_rates() -> None:
     text = table(measure(lambda lines: [False] * len(lines), SAMPLES))
     assert all(f"{sample.kind}/{sample.name} " in text for sample in SAMPLES)
-    assert re.search(r"^ordinary: \d+\.\d\d false joins per 1,000 lines", text, re.MULTILINE)
+    rates = re.findall(r"^(\S+): (\S+) false joins per 1,000 lines, (\S+) false splits", text, re.MULTILINE)
+    assert [name for name, _, _ in rates] == ["traces", "ordinary", "ordinary/hard-*"]
+    assert all(float(joins) > 0 and float(splits) == 0 for _, joins, splits in rates)
+
+
+def test_there_are_enough_samples_to_tell_a_rate() -> None:
+    ordinary = [sample for sample in SAMPLES if sample.kind == "ordinary"]
+    lines = [line for sample in ordinary for line in sample.lines]
+    assert len(ordinary) >= 25
+    assert sum(line.begins and not line.either for line in lines) >= 5_000
+    assert sum(path.stat().st_size for path in (ROOT / "ordinary").iterdir()) < 400_000
 
 
 def test_every_sample_has_its_provenance_and_every_provenance_a_sample() -> None:
