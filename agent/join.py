@@ -26,16 +26,15 @@ from wire.batch import Flag
 
 if TYPE_CHECKING:
     import re
+    from collections.abc import Iterator
     from collections.abc import Sequence as Several
 
 _Ints = npt.NDArray[np.int64]
 _Bools = npt.NDArray[np.bool_]
 
-# A joined record takes about this many bytes; a record that is larger by itself is not joined with others. Twice this,
-# and the records of the other stream between its lines, must fit into what is read of a file at a time.
+# A joined record begins and ends within so many bytes of its file, lines of the other stream between counted; what is
+# longer goes on in a record of its own. No more than this is held of a file.
 BYTES_MAX: Final = 128 << 10
-# Held back of a file at most; what would be more is delivered, joined as far as it has been read.
-HELD_BYTES_MAX: Final = 192 << 10
 # Of the text, a run that is copied by itself: shorter ones are cheaper copied all together.
 RUN_BYTES: Final = 512
 # After a record's time no line is expected any more that continues it: the time allowed, and some for the runtime to
@@ -51,13 +50,17 @@ _UNJOINABLE: Final = int(Flag.MALFORMED | Flag.GAP)
 class Segment(msgspec.Struct, frozen=True):
     """What is known of the file of a segment of records.
 
-    ``floor``: the position reached before them. ``closed_ns``: a record of that time or before is not continued any
-    more, for there is no more. ``start``: the expression that every record's first line matches at its beginning;
-    None: what `agent.multiline` says. ``joins``: whether records are joined at all.
+    ``floor``: the position reached before them. ``end``: the offset up to which the file has been read. ``closed_ns``:
+    a record of that time or before is not continued any more, for there is no more. ``open_start``: where the first of
+    the lines that are open at the end begins; they are held as well, where anything is. ``start``: the expression that
+    every record's first line matches at its beginning; None: what `agent.multiline` says. ``joins``: whether records
+    are joined at all.
     """
 
     floor: int
+    end: int
     closed_ns: int
+    open_start: int | None = None
     joins: bool = True
     start: "re.Pattern[bytes] | None" = None
 
@@ -77,12 +80,14 @@ class Joined(msgspec.Struct, frozen=True, eq=False):
 class _Links(msgspec.Struct, frozen=True, eq=False):
     """Which rows continue which.
 
-    ``before``: int64[n], the row that a row continues, or -1. ``ends``: by segment, of each stream the last row, and
-    the first one that is in doubt along with it. ``mixed``: bool[s], there are two streams.
+    ``before``: int64[n], the row that a row continues, or -1. ``limited``: bool[n], it begins a record because the one
+    before is at its limit. ``ends``: by segment, of each stream the last row, and the first rows of two records that it
+    leaves in doubt: of the one that it may become a part of, and of its own. ``mixed``: bool[s], there are two streams.
     """
 
     before: _Ints
-    ends: dict[int, list[tuple[int, int]]]
+    limited: _Bools
+    ends: dict[int, list[tuple[int, int, int]]]
     mixed: _Bools
 
 
@@ -114,12 +119,15 @@ def _links(records: Records, segments: Several[Segment]) -> _Links:
     first[1:] = sorted_key[1:] != sorted_key[:-1]
     sequence = _sequence(records, segments, order, sorted_key, first)
     verdict = _verdict(sequence, segments, sorted_key)
-    continues = verdict.continues & _within_limits(verdict.continues, records.lengths[order].astype(np.int64))
+    inside = _within_limits(verdict.continues, records.starts[order])
+    continues = verdict.continues & inside
+    limited = np.zeros(key.size, np.bool_)
+    limited[order] = verdict.continues & ~inside
     before = np.full(key.size, -1, np.int64)
     rows = np.flatnonzero(continues)
     before[order[rows]] = order[rows - 1]
     mixed = np.zeros(len(segments), np.bool_)
-    ends: dict[int, list[tuple[int, int]]] = {}
+    ends: dict[int, list[tuple[int, int, int]]] = {}
     starts = np.maximum.accumulate(np.where(continues, 0, np.arange(key.size)))
     lasts = np.append(np.flatnonzero(first)[1:] - 1, key.size - 1)
     for last in lasts.tolist():
@@ -128,8 +136,8 @@ def _links(records: Records, segments: Several[Segment]) -> _Links:
         ends.setdefault(segment, [])
         if not sequence.apart[last]:
             doubtful = _doubtful(verdict, last)
-            ends[segment].append((int(order[last]), int(order[starts[doubtful]])))
-    return _Links(before, ends, mixed)
+            ends[segment].append((int(order[last]), int(order[starts[doubtful]]), int(order[starts[last]])))
+    return _Links(before, limited, ends, mixed)
 
 
 def _doubtful(verdict: Verdict, last: int) -> int:
@@ -140,9 +148,7 @@ def _doubtful(verdict: Verdict, last: int) -> int:
     return row
 
 
-def _sequence(
-    records: Records, segments: Several[Segment], order: _Ints, sorted_key: _Ints, first: _Bools
-) -> Sequence:
+def _sequence(records: Records, segments: Several[Segment], order: _Ints, sorted_key: _Ints, first: _Bools) -> Sequence:
     """All records, in ``order``."""
     edges = edges_of(records.lengths)
     lengths = records.lengths.astype(np.int64)
@@ -183,12 +189,11 @@ def _part(sequence: Sequence, rows: _Ints) -> Sequence:
     )
 
 
-def _within_limits(continues: _Bools, lengths: _Ints) -> _Bools:
+def _within_limits(continues: _Bools, starts: _Ints) -> _Bools:
     """Whether a row is within `LINES_MAX` and `BYTES_MAX` of the first of its record."""
-    row = np.arange(lengths.size)
+    row = np.arange(starts.size)
     first = np.maximum.accumulate(np.where(continues, 0, row))
-    size = lengths.cumsum()
-    taken = (size - size[first]) // BYTES_MAX
+    taken = (starts - starts[first]) // BYTES_MAX
     inside: _Bools = (row - first) % LINES_MAX != 0
     inside[1:] &= taken[1:] == taken[:-1]
     return inside
@@ -206,25 +211,35 @@ def _hold(
     held = np.full(len(segments), -1, np.int64)
     held_ns = np.zeros(len(segments), np.int64)
     for number, ends in links.ends.items():
-        segment = segments[number]
+        if not segments[number].joins:
+            continue
         begin, end = int(bounds[number]), int(bounds[number + 1])
-        latest = int(records.times[end - 1])
-        doubts = [
-            (time, row)
-            for last, row in ends
-            if segment.joins and abs(latest - (time := int(records.times[last]))) <= CLOSED_AFTER_NS
-        ]
+        doubts = list(_doubts(records, segments[number], ends, int(records.times[end - 1])))
         if not doubts:
             continue
         certain[number] = _whole(links, number, begin, min(row for _, row in doubts), end)
-        doubts = [doubt for doubt in doubts if doubt[0] > segment.closed_ns]
-        if not doubts:
-            continue
-        first = _whole(links, number, begin, min(row for _, row in doubts), end)
-        start = int(records.starts[first:end].min())
-        if int(records.positions[end - 1]) - start <= HELD_BYTES_MAX:
-            cut[number], held[number], held_ns[number] = first, start, max(time for time, _ in doubts)
+        doubts = [(time, row) for time, row in doubts if time > segments[number].closed_ns]
+        open_start = segments[number].open_start
+        if open_start is not None and segments[number].end - open_start >= BYTES_MAX:
+            continue  # too much to hold; nothing behind such a line's beginning has lines of others between its own
+        if doubts:
+            cut[number] = _whole(links, number, begin, min(row for _, row in doubts), end)
+            held[number] = records.starts[cut[number] : end].min()
+            if open_start is not None:
+                held[number] = min(held[number], open_start)
+            held_ns[number] = max(time for time, _ in doubts)
     return certain, cut, held, held_ns
+
+
+def _doubts(
+    records: Records, segment: Segment, ends: Several[tuple[int, int, int]], latest_ns: int
+) -> Iterator[tuple[int, int]]:
+    """For each stream whose last record may go on: that one's time, and the first row that is in doubt."""
+    for last, *firsts in ends:
+        time = int(records.times[last])
+        near = [row for row in firsts if segment.end - int(records.starts[row]) < BYTES_MAX]
+        if near and abs(latest_ns - time) <= CLOSED_AFTER_NS:
+            yield time, near[0]
 
 
 def _whole(links: _Links, number: int, begin: int, first: int, end: int) -> int:
@@ -277,7 +292,8 @@ def _joined(records: Records, bounds: _Ints, links: _Links, certain: _Ints, cut:
         single[before[before >= 0]] = False
         for first, last in interleaved(before):
             number = int(np.searchsorted(bounds, first, "right")) - 1
-            rows = delivered(records, before, single, (first, last)) if last < certain[number] else None
+            is_whole = last < certain[number] and not links.limited[first]
+            rows = delivered(records, before, single, (first, last)) if is_whole else None
             if rows is None:
                 part_where_others_stand(before, first, last)
             else:

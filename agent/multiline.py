@@ -158,6 +158,7 @@ def _continues(sequence: Sequence, codes: Codes, soon: _Bools, near: _Bools) -> 
     before, after = _before(codes, first), _after(codes, first)
     near_after = _after(near, first)
     after_indented = _before(indented, first)
+    plain = codes == INDENTED
     text = codes == TEXT
 
     # Lines that are parts of a trace by themselves.
@@ -172,13 +173,13 @@ def _continues(sequence: Sequence, codes: Codes, soon: _Bools, near: _Bools) -> 
         found |= (
             soon
             & (frames | (codes == CREATED))
-            & _under(codes == GOROUTINE, indented | empty | frames | (codes == CREATED), first)
+            & _under(codes == GOROUTINE, indented | empty | frames | (codes == CREATED), soon)
         )
     if (codes == STACK).any():
-        found |= soon & (codes == NUMBERED) & _under(codes == STACK, codes == NUMBERED, first)
+        found |= soon & (codes == NUMBERED) & _under(codes == STACK, codes == NUMBERED, soon)
     if (codes == DUMP).any():
         parts = indented | empty | (codes == DUMPED) | (codes == CLOSING)
-        found |= soon & ~indented & _under(codes == DUMP, parts, first)
+        found |= soon & ~indented & _under(codes == DUMP, parts, soon)
         found |= near & (codes == DUMP) & _before_matches(_DUMP_HEAD, sequence, near & (codes == DUMP))
     found |= _before_matches(_JAVA_HEAD, sequence, near & (codes == LEVEL))
     found |= _node(sequence, codes, near)
@@ -187,7 +188,7 @@ def _continues(sequence: Sequence, codes: Codes, soon: _Bools, near: _Bools) -> 
     named = np.zeros_like(found)
     if (codes == TRACEBACK).any() or (codes == FILE).any():
         headers = (codes == TRACEBACK) | ((codes == FILE) & ~after_indented & (before != LISTED))
-        inside = headers | _under(headers, indented, first)
+        inside = headers | _under(headers, indented, soon)
         named = soon & ~indented & ~empty & after_indented & _before(inside, first)
         found |= named
     found |= near & (codes == TRACEBACK) & ~after_indented & ~_before(named, first)
@@ -198,11 +199,12 @@ def _continues(sequence: Sequence, codes: Codes, soon: _Bools, near: _Bools) -> 
 
     # Empty lines, by what stands before and behind them.
     if empty.any():
-        found |= empty & soon & _inside(found & ~empty, indented, empty, near | soon, first)
+        found |= empty & soon & _inside(found & ~empty, indented, indented & ~plain, empty, soon)
         found |= empty & near & (_before(found & ~empty, first) | (before == FRAME))
     loose = (before == EMPTY) & ~_before(found, first)
-    found |= indented & soon & ~loose
-    return found
+    found |= indented & ~plain & soon & ~loose
+    # Columns and lists are indented as well, each line a record: what has no head before it is none's text.
+    return found | _under(~plain, plain & ~loose, soon)
 
 
 def _before_matches(pattern: re.Pattern[bytes], sequence: Sequence, which: _Bools) -> _Bools:
@@ -237,24 +239,24 @@ def _node(sequence: Sequence, codes: Codes, near: _Bools) -> _Bools:
     return found
 
 
-def _under(headers: _Bools, parts: _Bools, first: _Bools) -> _Bools:
-    """Which records follow one of ``headers`` with nothing but ``parts`` between, and are parts."""
+def _under(headers: _Bools, parts: _Bools, soon: _Bools) -> _Bools:
+    """Which records follow one of ``headers`` with nothing but ``parts`` between, written ``soon``, and are parts."""
     row = np.arange(headers.size)
-    last = np.maximum.accumulate(np.where(headers | ~parts | first, row, 0))
+    last = np.maximum.accumulate(np.where(headers | ~parts | ~soon, row, 0))
     found: _Bools = parts & headers[last] & (last < row)
     return found
 
 
-def _inside(strong: _Bools, indented: _Bools, empty: _Bools, close: _Bools, first: _Bools) -> _Bools:
+def _inside(strong: _Bools, indented: _Bools, trace: _Bools, empty: _Bools, soon: _Bools) -> _Bools:
     """Which of the ``empty`` records have a part of a trace behind them: a ``strong`` one, or text that goes on."""
     row = np.arange(empty.size)
     behind = np.minimum.accumulate(np.where(empty, empty.size, row)[::-1])[::-1]
-    ahead = np.maximum.accumulate(np.where(empty & ~first, -1, row))
+    ahead = np.maximum.accumulate(np.where(empty & soon, -1, row))
     # Everything up to the one behind belongs to the stream and the moment.
-    broken = np.concatenate([np.zeros(1, np.int64), np.cumsum(first | ~close)])
+    broken = np.concatenate([np.zeros(1, np.int64), np.cumsum(~soon)])
     known = behind < empty.size
     behind = np.where(known, behind, 0)
     whole = known & (broken[behind + 1] == broken[row + 1])
-    goes_on = indented[behind] & indented[np.maximum(ahead, 0)] & (ahead >= 0)
+    goes_on = trace[behind] & indented[np.maximum(ahead, 0)] & (ahead >= 0)
     found: _Bools = whole & (strong[behind] | goes_on)
     return found

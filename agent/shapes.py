@@ -63,10 +63,16 @@ _PREFIXES: Final = (
     (b"\t... ", FRAME, None),
     (b"    at ", FRAME, None),
     (b"   at ", FRAME, None),
+    (b"  at ", FRAME, None),
+    (b" INFO ", TEXT, None),  # a level aligned to the right
+    (b" WARN ", TEXT, None),
+    (b"    --- ", TEXT, re.compile(rb" +--- (PASS|FAIL|SKIP|BENCH): ")),  # Go's tests of tests
     (b"\tfrom ", FROM, None),
     (b'  File "', FILE, None),
     (b"\t/", PATH, None),
     (b"Caused by: ", CAUSED, re.compile(rb"Caused by: .")),
+    (b"Wrapped by: ", CAUSED, re.compile(rb"Wrapped by: .")),
+    (b"---> (Inner ", END, None),
     (b"Tracebac", TRACEBACK, re.compile(rb"Traceback \(most recent call last\):\s*$")),
     (b"During h", BETWEEN, re.compile(rb"During handling of the above exception, another exception occurred:\s*$")),
     (

@@ -271,9 +271,11 @@ class Tail:
         self._metrics.read_bytes.inc(len(data) - sum(block.again for block in blocks))
         lines = parse(data, segments)
         files = [block.file for block in blocks]
+        opened = [bool(file.assembly.open_lines) for file in files]
         records = assemble(lines, [file.assembly for file in files], segments, self._record_bytes_max)
         now_ns = time.time_ns()
-        joined = join.join(records, [_joining(block, now_ns) for block in blocks])
+        segments_read = zip(blocks, opened, strict=True)
+        joined = join.join(records, [_joining(block, now_ns, is_open=is_open) for block, is_open in segments_read])
         found = _round(joined.records, files)
         for block, offset, last_ns in zip(blocks, joined.held.tolist(), joined.held_ns.tolist(), strict=True):
             self._hold(block, offset, (last_ns + join.CLOSED_AFTER_NS - now_ns) / 1e9)
@@ -293,14 +295,16 @@ class Tail:
         self._holding[file] = None
 
 
-def _joining(block: Stretch, now_ns: int) -> join.Segment:
+def _joining(block: Stretch, now_ns: int, *, is_open: bool) -> join.Segment:
+    """What is known of the file of ``block``; ``is_open``: a line was, before this."""
     file = block.file
     closed_ns = join.NEVER
-    if block.is_last or file.assembly.open_lines:
-        closed_ns = join.ALWAYS
+    if block.is_last or is_open:
+        closed_ns = join.ALWAYS  # what was read of the open line would not be read again
     elif file.searched >= file.size:
         closed_ns = now_ns - join.CLOSED_AFTER_NS
-    return join.Segment(file.shipped, closed_ns)
+    end = block.segment.position + block.segment.size
+    return join.Segment(file.shipped, end, closed_ns, file.assembly.open_start)
 
 
 def _round(records: Records, files: list[LogFile]) -> Round:

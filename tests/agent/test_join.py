@@ -68,10 +68,12 @@ class Reader:
             return
         self.read = end
         lines = cri.parse(self.text[self.held : end], [segment])
-        records = assemble(lines, [self.assembly], [segment], 1 << 20)
         if self.assembly.open_lines:
             closed_ns = join.ALWAYS
-        joined = join.join(records, [join.Segment(self.floor, closed_ns, start=self.start)])
+        records = assemble(lines, [self.assembly], [segment], 1 << 20)
+        joined = join.join(
+            records, [join.Segment(self.floor, end, closed_ns, self.assembly.open_start, start=self.start)]
+        )
         self.found += records_of(joined.records)
         assert int(joined.records.ends[0]) >= self.floor
         held = int(joined.held[0])
@@ -134,7 +136,7 @@ def test_a_joined_record_is_flagged_and_has_the_position_of_its_last_line() -> N
 
 
 def test_what_comes_later_is_another_record() -> None:
-    assert bodies([Line(b"a"), Line(b"  b", LATER), Line(b"  c")]) == [b"a", b"  b\n  c"]
+    assert bodies([Line(b"a"), Line(b"\tat b", LATER), Line(b"\tat c")]) == [b"a", b"\tat b\n\tat c"]
 
 
 def test_the_last_record_is_held_back_until_something_follows_or_time_has_passed() -> None:
@@ -193,7 +195,7 @@ def test_a_file_whose_records_are_not_to_be_joined_is_passed_on() -> None:
     text = text_of(TRACE)
     segment = Segment(len(text), 0, 0)
     records = assemble(cri.parse(text, [segment]), [Assembly()], [segment], 1 << 20)
-    joined = join.join(records, [join.Segment(0, join.NEVER, joins=False)])
+    joined = join.join(records, [join.Segment(0, len(text), join.NEVER, joins=False)])
     assert joined.records is records
     assert joined.held.tolist() == [-1]
 
@@ -202,7 +204,8 @@ def test_held_back_is_only_so_much() -> None:
     lines = [Line(b"a", 0), *[Line(b"x" * 2000, 0, ERR) for _ in range(200)]]
     reader = Reader(text_of(lines))
     reader.take(len(reader.text))
-    assert [record.body[:1] for record in reader.found[:2]] == [b"a", b"x"]
+    assert reader.found[0].body == b"a"
+    assert len(reader.text) - reader.held < join.BYTES_MAX
 
 
 MESSAGES = (
@@ -244,7 +247,7 @@ def read_in_pieces(reader: Reader, sizes: Sequence[int]) -> list[Record]:
     return reader.take_all()
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(LINES, st.lists(st.integers(1, 900), max_size=12))
 def test_every_line_is_in_one_record_however_a_file_is_cut(lines: list[Line], sizes: list[int]) -> None:
     text = text_of([line for line in lines if line.tag == "F"])
@@ -258,14 +261,14 @@ def test_every_line_is_in_one_record_however_a_file_is_cut(lines: list[Line], si
     assert positions == sorted(set(positions))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(LINES, st.lists(st.integers(1, 900), max_size=12))
 def test_a_file_in_pieces_gives_the_records_of_the_whole(lines: list[Line], sizes: list[int]) -> None:
     text = text_of([line for line in lines if line.tag == "F"])
     assert read_in_pieces(Reader(text), sizes) == Reader(text).take_all()
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(LINES, st.lists(st.integers(1, 900), max_size=6), st.lists(st.integers(1, 900), max_size=6), st.data())
 def test_reading_on_from_any_record_gives_the_rest(
     lines: list[Line], sizes: list[int], others: list[int], data: st.DataObject
@@ -284,6 +287,6 @@ def test_reading_on_from_any_record_gives_the_rest(
 def test_no_records_are_no_records(closed_ns: int) -> None:
     segment = Segment(0, 0, 0)
     records = assemble(cri.parse(b"", [segment]), [Assembly()], [segment], 1 << 20)
-    joined = join.join(records, [join.Segment(0, closed_ns)])
+    joined = join.join(records, [join.Segment(0, 0, closed_ns)])
     assert joined.records.rows.tolist() == [0]
     assert joined.held.tolist() == [-1]
