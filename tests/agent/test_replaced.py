@@ -11,6 +11,8 @@ from agent.generations import generation_of
 from tests.agent.tailing import cri, pack
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from agent.discovery import Entry
     from tests.agent.tailing import Clock, TailedNode
 
@@ -77,7 +79,7 @@ def test_files_equal_but_for_the_first_time_are_two(tailed: TailedNode) -> None:
 )
 @pytest.mark.parametrize("looked_between", [False, True])
 def test_a_truncated_file_is_another_one_whatever_its_size(
-    tailed: TailedNode, make: type[cri], rows: int, *, looked_between: bool
+    tailed: TailedNode, make: Callable[[int], bytes], rows: int, *, looked_between: bool
 ) -> None:
     path = tailed.write(LIVE, *(make(number) for number in range(10, 20)))
     tailed.settle()
