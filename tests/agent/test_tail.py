@@ -284,7 +284,7 @@ class Following(RuleBasedStateMachine):
             known = self.followed(content, inode)
             # Only a followed file itself tells that it was truncated; of a descriptor to it nothing is left.
             content.reach = max(
-                (file.size for file in known if file.source and file.fd is not None and file.entry.inode == inode),
+                (file.seen for file in known if file.source and file.fd is not None and file.entry.inode == inode),
                 default=0,
             )
             self.gone.append(content)
@@ -297,7 +297,7 @@ class Following(RuleBasedStateMachine):
         content.may_have_gap = True
         if content not in container.files.values():
             known = self.followed(content, inode) if content.source is not None else []
-            content.reach = max((len(content.data) if holds(file, content) else file.size for file in known), default=0)
+            content.reach = max((len(content.data) if holds(file, content) else file.seen for file in known), default=0)
             self.gone.append(content)
 
     def followed(self, content: Content, inode: int) -> list[LogFile]:
