@@ -281,11 +281,10 @@ class Following(RuleBasedStateMachine):
         content = container.files.pop(path)
         content.may_have_gap = True
         if content not in container.files.values():
-            known = self.followed(content, inode)
-            # Only a followed file itself tells that it was truncated; of a descriptor to it nothing is left.
+            # Only the file itself tells that it was truncated, where the agent knows it as this content.
+            known = self.followed(content, inode) if content.source is not None else []
             content.reach = max(
-                (file.seen for file in known if file.source and file.fd is not None and file.entry.inode == inode),
-                default=0,
+                (file.seen for file in known if file.source == content.source and file.entry.inode == inode), default=0
             )
             self.gone.append(content)
         container.append(b"")
