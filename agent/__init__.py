@@ -7,8 +7,13 @@ generations  what a file's name says: live, rotated, gzipped; in which order to 
 inotify      news that a directory changed
 watch        when to scan
 identity     the source of a file, from its own first line
-tail         the files that are followed, and rounds of reading them
+tail         rounds of reading the files that are followed
+following    the files of every container as they come, are renamed, copied, truncated, and go away
+hold         how long deleted files are held open
+gaps         what is lost for good, until the store has been told
 logfile      one followed file: where reading stands, its open partial lines
+gzipped      a compressed one, unpacked as it is read
+rounds       what one reading gives: records, and whose they are
 stretch      whole lines of one file, as read
 lines        blocks of whole lines as columns; which format a file has
 timestamps   the times in the columns

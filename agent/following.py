@@ -139,6 +139,7 @@ class Following:
         """Read ``file``, which was truncated, from its start, as another one."""
         self._metrics.truncations.inc()
         _log.warning("file was truncated, reading it from its start", extra=fields(path=file.entry.path))
+        file.size = file.seen  # beyond that, it may be the size of what is there now
         self._declare(file, Loss.TRUNCATED, time.monotonic())
         self.release(file)
         file.forget()

@@ -7,6 +7,7 @@ Offsets into the file, each at most the next:
     read       after the last line read; always the beginning of a line, perhaps with lines before it that are `held`
     searched   up to here there is no newline after `read`: the file's unfinished last line
     size       as last seen
+    seen       the same, when it was last certain to be the size of this content, and not of what replaced it
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ class LogFile:
         "read",
         "retry_s",
         "searched",
+        "seen",
         "shipped",
         "size",
         "source",
@@ -84,6 +86,7 @@ class LogFile:
         self.format = Format.CRI
         self.source: bytes | None = None
         self.size = entry.size
+        self.seen = 0
         self.searched = 0
         self.read = 0
         # The lines before `read` that what follows may belong to: taken again together with it, or, once `closing`
@@ -143,22 +146,31 @@ class LogFile:
             self.size = found.st_size
 
     def look(self, now_s: float) -> bool:
-        """See how far the file has grown; whether it holds something else than what was read of it.
+        """See how far the file has grown; whether it is found to hold something else than what was read of it.
 
-        Then `size` is what was last seen of that, which is exact: it is checked whenever the file has grown.
+        Where everything was read that was seen, the next read finds out; if it does not come soon, the next look.
         """
         if self.fd is None:
             return False
         size = os.lseek(self.fd, 0, os.SEEK_END)
         if size == self.size:
-            return False
+            return self.seen < size and not self._is_certain(size)
         self.grown_s = now_s
-        if size < self.read or self.is_replaced():
+        if size < self.read:
+            return True
+        if (self.searched < self.size or size < self.size) and not self._is_certain(size):
             return True
         self.size = size
         if size < self.searched:
             self.searched = self.read
         return False
+
+    def _is_certain(self, size: int) -> bool:
+        """Whether ``size``, just found, is that of what the file is known by; then it is `seen`."""
+        if self.is_replaced():
+            return False
+        self.seen = size
+        return True
 
     def is_replaced(self) -> bool:
         """Whether the file begins with another line than the one it is known by: it was truncated, whatever its size.
@@ -183,6 +195,7 @@ class LogFile:
     def _is_known(self, cluster: str, head: bytes, line: bytes) -> None:
         """Take ``line``, with which the ``head`` of the file begins, for the first."""
         self.source = source_of(cluster, self.container, self.entry.generation.restart, line)
+        self.seen = self.size
         self.format = detect(line)
         self.searched = 0
         # CRI lines begin with the time, Docker's end with it. Of short ones the newline is a part.

@@ -75,7 +75,6 @@ def _lines(file: LogFile) -> Stretch | None:
     # After a full read there is more to come at once; else what follows the last newline waits for the file to grow.
     is_whole = end > 0 and len(data) == READ_BYTES_MAX
     file.searched = file.read if is_whole else start + len(data)
-    file.size = max(file.size, start + len(data))
     return Stretch(file, data[:end], Segment(end, start, file.time_ns)) if end else None
 
 
@@ -85,7 +84,6 @@ def _rest_of_line(file: LogFile, record_bytes_max: int) -> Stretch | None:
     Of a line longer than a record may be only the beginning is kept, placed so that its end lies where it does.
     """
     data = _read(file, READ_BYTES_MAX, file.searched)
-    file.size = max(file.size, file.searched + len(data))
     end = data.find(b"\n") + 1
     if not end:
         file.searched += len(data)
@@ -104,6 +102,7 @@ def _read(file: LogFile, size: int, offset: int) -> bytes:
     # Behind the read: if the file is the same now, it was then.
     if file.is_replaced():
         raise ReplacedError
+    file.seen = file.size = max(file.size, offset + len(data))
     return data
 
 

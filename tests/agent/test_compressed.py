@@ -7,6 +7,7 @@ import os
 import random
 import zlib
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -174,7 +175,7 @@ def test_two_rotations_between_two_looks_lose_nothing(tailed: TailedNode) -> Non
     tailed.settle()
     for index in range(1, 5):
         log.write(b"".join(lines[10 * index : 10 * index + 8]))
-        log.rotate(lambda index=index: b"".join(lines[10 * index + 8 : 10 * index + 10]))  # type: ignore[misc]
+        log.rotate(partial(b"".join, lines[10 * index + 8 : 10 * index + 10]))
     log.write(b"".join(lines[50:]))
     tailed.settle()
     assert sorted(tailed.bodies) == sorted(texts(lines))

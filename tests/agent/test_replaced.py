@@ -11,6 +11,8 @@ from agent.generations import generation_of
 from tests.agent.tailing import cri, pack
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from agent.discovery import Entry
     from tests.agent.tailing import Clock, TailedNode
 
@@ -57,7 +59,10 @@ def test_the_inode_of_a_closed_file_used_again_is_another_file(
 
     monkeypatch.setattr(os, "fstat", number)
     tailed.tail.update(type(listing)(listing.directory, listing.container, entries))
-    tailed.settle()
+    # No further scan: that one would see the real number.
+    tailed.look()
+    tailed.place()
+    tailed.ship()
     assert tailed.bodies == [b"line %d" % number for number in range(13)]
     assert tailed.gaps == []
 
@@ -77,7 +82,7 @@ def test_files_equal_but_for_the_first_time_are_two(tailed: TailedNode) -> None:
 )
 @pytest.mark.parametrize("looked_between", [False, True])
 def test_a_truncated_file_is_another_one_whatever_its_size(
-    tailed: TailedNode, make: type[cri], rows: int, *, looked_between: bool
+    tailed: TailedNode, make: Callable[[int], bytes], rows: int, *, looked_between: bool
 ) -> None:
     path = tailed.write(LIVE, *(make(number) for number in range(10, 20)))
     tailed.settle()
@@ -111,7 +116,8 @@ def test_what_was_seen_of_a_truncated_file_and_not_read_is_a_gap(tailed: TailedN
     tailed.settle()
     lost = [cri(number) for number in range(10, 15)]
     tailed.write(LIVE, *lost)
-    tailed.look()
+    for _ in range(2):  # the first one leaves it to the read, which does not come
+        tailed.look()
     path.write_bytes(b"".join(cri(number, "new") for number in range(100, 140)))
     tailed.settle()
     clock.forward(10)

@@ -1,25 +1,84 @@
-"""The tail as a state machine on real files: whatever happens in whatever order, the store has every line once."""
+"""The tail as a state machine on real files: whatever happens, in whatever order, all is stored once, or said lost."""
 
 from __future__ import annotations
 
+import gzip
+import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from agent.discovery import Discovery
+from agent.gaps import DUE_AFTER_S
+from agent.generations import Container as Named
+from agent.generations import container_of
+from agent.gzipped import GzippedFile
+from agent.identity import source_of
 from agent.metrics import Metrics
 from agent.tail import Tail
+from tests.agent.tailing import Clock
+from wire.batch import Flag
 
 if TYPE_CHECKING:
+    from agent.logfile import LogFile
     from agent.rounds import Round
 
 CONTAINERS = ("a_pod-1_u1/web", "a_pod-1_u1/db", "b_pod-2_u2/web")
+# Larger than what is read of a file at once.
+LONG_BYTES = 600_000
+
+
+class Content:
+    """What was written to one file from its first byte on, however it is named, copied or compressed since.
+
+    ``reach``: up to where all of it is to be stored or said to be lost, once it is gone from the disk.
+    ``may_have_gap``: a file of it was deleted or truncated.
+    """
+
+    def __init__(self, container: Named, restart: int) -> None:
+        self.container = container
+        self.restart = restart
+        self.data = bytearray()
+        self.reach: int | None = None
+        self.may_have_gap = False
+
+    @property
+    def source(self) -> bytes | None:
+        """As the agent knows it."""
+        end = self.data.find(b"\n")
+        return source_of("test", self.container, self.restart, bytes(self.data[:end])) if end >= 0 else None
+
+    def lines(self) -> list[tuple[int, int, bytes]]:
+        """Start, end and message of every complete line."""
+        found = []
+        start = 0
+        for line in bytes(self.data).splitlines(keepends=True):
+            if line.endswith(b"\n"):
+                found.append((start, start + len(line), line.split(b" ", 3)[3][:-1]))
+            start += len(line)
+        return found
+
+    def check(self, rows: list[tuple[int, bytes, bool]]) -> None:
+        """``rows``, by position, body and whether it is a gap, are the lines, one after another, but for gaps."""
+        lines = {end: (start, text) for start, end, text in self.lines()}
+        at = 0
+        for position, body, is_gap in rows:
+            if is_gap:
+                assert self.may_have_gap
+                assert json.loads(body)["bytes"] == position - at
+            else:
+                start, text = lines[position]
+                assert (start <= at < position, body) == (True, text)
+            at = position
+        assert at >= (max(lines, default=0) if self.reach is None else self.reach)
 
 
 class Container:
@@ -27,64 +86,106 @@ class Container:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        named = container_of(directory.parent.name, directory.name)
+        assert named is not None
+        self.named = named
         self.restart = 0
         self.rotations = 0
         self.half = b""  # the beginning of a line whose rest is not written yet
         self.renamed: Path | None = None  # renamed, and the runtime has not opened a new file yet
-        self.lines: dict[tuple[int, int], list[bytes]] = {}  # complete lines by (restart, rotations) of their file
+        self.files: dict[Path, Content] = {}
+
+    @property
+    def live(self) -> Path:
+        return self.directory / f"{self.restart}.log"
 
     @property
     def file(self) -> Path:
-        return self.renamed or self.directory / f"{self.restart}.log"
+        return self.renamed or self.live
+
+    @property
+    def stamped(self) -> Path:
+        """The name the next rotated file gets."""
+        return self.directory / f"{self.restart}.log.20230405-{self.rotations:06d}"
+
+    def rotated(self) -> list[Path]:
+        return sorted(path for path in self.files if path.suffix != ".log" and path != self.renamed)
 
     def append(self, data: bytes) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         with self.file.open("ab") as stream:
             stream.write(data)
+        self.files.setdefault(self.file, Content(self.named, self.restart)).data.extend(data)
+
+    def move(self, path: Path, target: Path) -> Path:
+        self.files[target] = self.files.pop(path)
+        return path.rename(target)
+
+
+def holds(file: LogFile, content: Content) -> bool:
+    """Whether all of ``content`` can be read through the descriptor of ``file``: it was not truncated."""
+    if file.fd is None:
+        return False
+    return isinstance(file, GzippedFile) or os.pread(file.fd, 64, 0) == content.data[:64]
 
 
 class Following(RuleBasedStateMachine):
-    """Rules act on the files, on the agent, and on the store; `everything_arrives` drains and compares."""
+    """Rules act on the files, on the agent, and on the store; the end drains and compares."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        self.clock = Clock(self.patch)
         self.root = Path(tempfile.mkdtemp())
         self.containers = [Container(self.root / name) for name in CONTAINERS]
-        self.store: dict[bytes, list[tuple[int, bytes]]] = {}
+        self.gone: list[Content] = []
+        self.store: dict[bytes, list[tuple[int, bytes, bool]]] = {}
         self.number = 0
         self.ahead: list[Round] = []
         self.tail = Tail("test", 1 << 20, Metrics())
         self.discovery = Discovery(str(self.root), lambda _: None)
 
     def teardown(self) -> None:
-        self.drain()
-        stored = sorted(body for rows in self.store.values() for _, body in rows)
-        written = sorted(line for one in self.containers for lines in one.lines.values() for line in lines)
-        self.tail.close()
-        shutil.rmtree(self.root)
-        assert stored == written
-        for rows in self.store.values():
-            numbers = [int(body.split()[-1]) for _, body in rows]
-            assert numbers == sorted(numbers)
+        try:
+            self.drain()
+            contents = [content for one in self.containers for content in one.files.values()] + self.gone
+            known = {content.source: content for content in contents if content.source is not None}
+            for source, content in known.items():
+                content.check(self.store.pop(source, []))
+            # What is left had no first line when it was lost.
+            for rows in self.store.values():
+                ((position, body, is_gap),) = rows
+                assert is_gap
+                assert json.loads(body)["bytes"] in {None, position}
+                assert position <= max(len(content.data) for content in contents)
+        finally:
+            self.tail.close()
+            shutil.rmtree(self.root)
+            self.patch.undo()
 
     @rule()
     def agent_is_killed(self) -> None:
-        """A new one knows nothing."""
+        """A new one knows nothing, neither of what is gone."""
         self.tail.close()
         self.tail = Tail("test", 1 << 20, Metrics())
         self.discovery = Discovery(str(self.root), lambda _: None)
         self.ahead = []
+        for content in self.gone:
+            content.reach = 0
 
-    def line(self, container: Container) -> bytes:
+    def line(self, size: int = 0) -> bytes:
         self.number += 1
-        text = b"line %d" % self.number
-        container.lines.setdefault((container.restart, container.rotations), []).append(text)
-        return b"2023-04-05T02:29:34.%09dZ stdout F %s\n" % (self.number, text)
+        return b"2023-04-05T02:29:34.%09dZ stdout F line %d%s\n" % (self.number, self.number, b"x" * size)
 
     @rule(which=st.integers(0, 2), count=st.integers(1, 40))
     def write(self, which: int, count: int) -> None:
         container = self.containers[which]
-        container.append(b"".join(self.finish(container) + self.line(container) for _ in range(count)))
+        container.append(self.finish(container) + b"".join(self.line() for _ in range(count)))
+
+    @rule(which=st.integers(0, 2))
+    def write_a_long_line(self, which: int) -> None:
+        container = self.containers[which]
+        container.append(self.finish(container) + self.line(LONG_BYTES))
 
     def finish(self, container: Container) -> bytes:
         rest, container.half = container.half, b""
@@ -93,17 +194,22 @@ class Following(RuleBasedStateMachine):
     @rule(which=st.integers(0, 2), cut=st.integers(1, 40))
     def write_half_a_line(self, which: int, cut: int) -> None:
         container = self.containers[which]
-        data = self.finish(container)
-        line = self.line(container)
-        container.append(data + line[:cut])
+        line = self.line()
+        container.append(self.finish(container) + line[:cut])
         container.half = line[cut:]
 
     @rule(which=st.integers(0, 2))
     def rename(self, which: int) -> None:
         container = self.containers[which]
         if container.renamed is None and container.file.exists():
-            target = container.directory / f"{container.restart}.log.20230405-{container.rotations:06d}"
-            container.renamed = container.file.rename(target)
+            container.renamed = container.move(container.file, container.stamped)
+
+    @rule(which=st.integers(0, 2))
+    def undo_the_rename(self, which: int) -> None:
+        container = self.containers[which]
+        if container.renamed is not None:
+            container.move(container.renamed, container.live)
+            container.renamed = None
 
     @rule(which=st.integers(0, 2))
     def open_new(self, which: int) -> None:
@@ -120,6 +226,91 @@ class Following(RuleBasedStateMachine):
             container.append(self.finish(container))
             container.renamed = None
             container.restart += 1
+            container.rotations += 1
+
+    @rule(which=st.integers(0, 2))
+    def compress(self, which: int) -> None:
+        """The oldest plain one; for now both are there."""
+        container = self.containers[which]
+        path = next((path for path in container.rotated() if path.suffix != ".gz"), None)
+        if path is not None and not Path(f"{path}.gz").exists():
+            made = Path(f"{path}.tmp")
+            made.write_bytes(gzip.compress(path.read_bytes(), 1))
+            container.files[made.rename(f"{path}.gz")] = container.files[path]
+
+    @rule(which=st.integers(0, 2))
+    def unlink_the_plain_one(self, which: int) -> None:
+        container = self.containers[which]
+        for path in container.rotated():
+            if Path(f"{path}.gz").exists():
+                self.unlink(container, path)
+
+    @rule(which=st.integers(0, 2))
+    def rotate_the_oldest_away(self, which: int) -> None:
+        container = self.containers[which]
+        for path in container.rotated()[:1]:
+            self.unlink(container, path)
+
+    @rule(which=st.integers(0, 2))
+    def delete_the_directory(self, which: int) -> None:
+        container = self.containers[which]
+        for path in list(container.files):
+            self.unlink(container, path)
+        if container.directory.exists():
+            container.directory.rmdir()
+        container.half, container.renamed = b"", None
+        container.restart += 1
+
+    @rule(which=st.integers(0, 2), keep=st.booleans(), look=st.booleans())
+    def truncate(self, which: int, *, keep: bool, look: bool) -> None:
+        """What was written is gone, or was copied before; half a line never gets its end."""
+        container = self.containers[which]
+        path = container.file
+        if path not in container.files:
+            return
+        if look:
+            self.scan()
+            self.look()
+        if keep and container.renamed is None:
+            shutil.copyfile(path, container.stamped)
+            container.files[container.stamped] = container.files[path]
+            container.rotations += 1
+        inode = path.stat().st_ino
+        os.truncate(path, 0)
+        container.half = b""
+        content = container.files.pop(path)
+        content.may_have_gap = True
+        if content not in container.files.values():
+            # Only the file itself tells that it was truncated, where the agent knows it as this content.
+            known = self.followed(content, inode) if content.source is not None else []
+            content.reach = max(
+                (file.seen for file in known if file.source == content.source and file.entry.inode == inode), default=0
+            )
+            self.gone.append(content)
+        container.append(b"")
+
+    def unlink(self, container: Container, path: Path) -> None:
+        inode = path.stat().st_ino
+        path.unlink()
+        content = container.files.pop(path)
+        content.may_have_gap = True
+        if content not in container.files.values():
+            known = self.followed(content, inode) if content.source is not None else []
+            content.reach = max((len(content.data) if holds(file, content) else file.seen for file in known), default=0)
+            self.gone.append(content)
+
+    def followed(self, content: Content, inode: int) -> list[LogFile]:
+        """The agent's files with ``content``, as it knows them."""
+        return [
+            file
+            for file in self.tail.files()
+            if (content.source is not None and file.source == content.source)
+            or (file.entry.inode == inode and file.fd is not None)
+        ]
+
+    @rule(seconds=st.sampled_from([0.5, 3.0, DUE_AFTER_S + 1, 40.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.clock.forward(seconds)
 
     @rule()
     def scan(self) -> None:
@@ -137,7 +328,7 @@ class Following(RuleBasedStateMachine):
     @rule()
     def read(self) -> None:
         if len(self.ahead) < 3:
-            self.ahead += self.tail.read_round()
+            self.ahead += [*self.tail.read_round(), *self.tail.lost()]
 
     @precondition(lambda self: self.ahead)
     @rule(answered=st.booleans())
@@ -145,14 +336,21 @@ class Following(RuleBasedStateMachine):
         part = self.ahead.pop(0)
         reached = self.take(part)
         if answered:
-            self.tail.place(reached)
+            self.answer(reached)
         else:
             # The answer is lost: the agent sends it again, and the store trims.
-            self.tail.place(self.take(part))
+            self.answer(self.take(part))
+
+    def answer(self, reached: dict[bytes, int]) -> None:
+        if self.tail.place(reached):
+            self.rewind()
 
     @rule(keep=st.integers(0, 20))
     def lose_rows(self, keep: int) -> None:
         """The store is put back to an older copy; the agent is told."""
+        for content in self.gone:
+            if content.source is not None and len(self.store.get(content.source, [])) > keep:
+                content.reach = 0
         for source in self.store:
             self.store[source] = self.store[source][:keep]
         self.ahead = []
@@ -173,11 +371,12 @@ class Following(RuleBasedStateMachine):
         for each in part.parts:
             source = each.file.source
             assert source is not None
-            assert each.start <= self.committed(source), "a hole"
+            is_gap = bool(records.flags[row] & Flag.GAP)
+            assert is_gap or each.start <= self.committed(source), "a hole"
             rows = self.store.setdefault(source, [])
             for i in range(row, row + each.rows):
                 if records.positions[i] > self.committed(source):
-                    rows.append((int(records.positions[i]), body[offsets[i] : offsets[i + 1]]))
+                    rows.append((int(records.positions[i]), body[offsets[i] : offsets[i + 1]], is_gap))
             row += each.rows
             reached[source] = self.committed(source)
         return reached
@@ -191,21 +390,24 @@ class Following(RuleBasedStateMachine):
             if container.half:
                 container.append(self.finish(container))
         self.rewind()
-        for _ in range(3):
+        for _ in range(10):
+            self.clock.forward(7)
             self.scan()
             self.tail.look()
             self.place()
             while self.tail.look():
-                for part in self.tail.read_round():
-                    self.tail.place(self.take(part))
+                for part in [*self.tail.read_round(), *self.tail.lost()]:
+                    self.answer(self.take(part))
+            for part in self.tail.lost():
+                self.answer(self.take(part))
 
     @invariant()
     def offsets_are_in_order(self) -> None:
         for file in self.tail.files():
             assert file.committed <= file.shipped
-            if file.placed:
+            if file.placed and file.shipped <= file.size:
                 assert file.read <= file.searched <= file.size
 
 
 TestFollowing = Following.TestCase
-TestFollowing.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestFollowing.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)
