@@ -11,6 +11,7 @@ sees a file that has shrunk or is over without having been read to its end.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from typing import TYPE_CHECKING, Final
@@ -18,7 +19,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from agent import cri, docker
+from agent.accounts import Account, lag_bytes, lag_s
 from agent.assemble import Records, assemble, flush
+from agent.forecast import Rotation
 from agent.lines import Format, Lines, Segment
 from agent.logfile import LogFile
 from agent.stretch import Stretch, read
@@ -66,11 +69,13 @@ class Round(msgspec.Struct, frozen=True):
 class Tail:
     """Follows files: owns every `LogFile`, so every open descriptor, until `close` (idempotent)."""
 
-    def __init__(self, cluster: str, record_bytes_max: int, metrics: Metrics) -> None:
+    def __init__(self, cluster: str, record_bytes_max: int, metrics: Metrics, rotation: Rotation | None = None) -> None:
         self._cluster = cluster
         self._record_bytes_max = record_bytes_max
         self._metrics = metrics
+        self._rotation = rotation or Rotation()
         self._directories: dict[str, list[LogFile]] = {}
+        self._accounts: dict[str, Account] = {}
         self._sources: dict[bytes, LogFile] = {}
         # Whether some file waited to be placed when it was looked at last.
         self.waiting = False
@@ -83,6 +88,11 @@ class Tail:
         """Every followed file."""
         for files in self._directories.values():
             yield from files
+
+    def containers(self) -> Iterator[tuple[Account, list[LogFile]]]:
+        """The account and the files, oldest first, of every container that has some."""
+        for directory, files in self._directories.items():
+            yield self._accounts[directory], files
 
     def update(self, listing: Listing) -> None:
         """Follow what ``listing`` shows of a container: new files, renamed ones, those that went away."""
@@ -164,6 +174,7 @@ class Tail:
             if file is None:
                 continue
             if file.placed and file.committed <= position <= file.shipped:
+                self._accounts[file.directory].committed_bytes += position - file.committed
                 file.committed = position
                 continue
             astray = astray or file.placed
@@ -209,13 +220,20 @@ class Tail:
         files = list(self.files())
         self._metrics.files.set(len(files))
         self._metrics.open_files.set(sum(file.fd is not None for file in files))
-        self._metrics.lag_bytes.set(sum(file.lag_bytes for file in files))
+        self._metrics.lag_bytes.set(lag_bytes(files))
+        now_s = time.monotonic()
+        self._metrics.lag_seconds.set(lag_s(files, now_s))
+        for account, own in self.containers():
+            account.measure(self._rotation, own, now_s)
+        forecasts = (account.forecast_s for account in self._accounts.values() if account.forecast_s is not None)
+        self._metrics.rotation_forecast.set(min(forecasts, default=math.inf))
 
     def close(self) -> None:
         """Close every file."""
         for file in self.files():
             file.close()
         self._directories.clear()
+        self._accounts.clear()
         self._sources.clear()
         self._open.clear()
         self._ready.clear()
@@ -223,13 +241,16 @@ class Tail:
     def _keep(self, directory: str, files: list[LogFile]) -> None:
         if files:
             self._directories[directory] = files
+            self._accounts.setdefault(directory, Account())
         else:
             self._directories.pop(directory, None)
+            self._accounts.pop(directory, None)
 
     def _give_up(self, file: LogFile) -> None:
         """Follow ``file``, which is gone, no more; say so if not all of it is known to be committed."""
         if not file.finished:
             self._metrics.lost_bytes.inc(file.lag_bytes)
+            self._accounts[file.directory].lost_bytes += file.lag_bytes
             _log.warning(
                 "file was deleted before all of it was committed",
                 extra=fields(path=file.entry.path, lost_bytes=file.lag_bytes),
@@ -354,6 +375,8 @@ class Tail:
         segments = [block.segment for block in blocks]
         data = b"".join(block.data for block in blocks)
         self._metrics.read_bytes.inc(len(data))
+        for block in blocks:
+            self._accounts[block.file.directory].read_bytes += len(block.data)
         lines = parse(data, segments)
         files = [block.file for block in blocks]
         return _round(assemble(lines, [file.assembly for file in files], segments, self._record_bytes_max), files)

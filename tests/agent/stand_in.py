@@ -128,6 +128,8 @@ class Node:
             flush_after_s=0.05,
             record_bytes=1 << 20,
             inotify=True,
+            rotation_bytes=10 << 20,
+            rotation_files=5,
             log_level="info",
             log_format="text",
         )
