@@ -27,5 +27,6 @@ accounts     each container as a whole: bytes, lag, forecast
 status       what the agent is doing, over HTTP
 memory       how the C library keeps freed memory
 metrics      what an operator watches
+doctor/      the subcommand that says what is wrong
 errors       what can go wrong, as types
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -235,7 +235,7 @@ async def test_status_lists_containers(
     aggregator.always = unavailable
     node.write("a_pod_u1/web/0.log", line)
     async with node.agent(rotation_bytes=10_000, rotation_files=2) as url:
-        container = {"forecast_seconds": None}
+        container: dict[str, Any] = {"forecast_seconds": None}
         while container["forecast_seconds"] is None:
             node.write("a_pod_u1/web/0.log", line)
             told = json.loads((await get(f"{url}/status"))[1])["containers"]

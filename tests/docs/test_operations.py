@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
 from agent.__main__ import main as agent
+from agent.doctor.command import doctor
 from agent.metrics import Metrics as AgentMetrics
 from aggregator.__main__ import main as aggregator
 from aggregator.api.accounting import QueryMetrics
@@ -36,7 +37,7 @@ def test_metrics_in_the_pages_exist() -> None:
 
 
 def test_options_in_the_pages_exist() -> None:
-    known = {flag for command in (agent, aggregator) for option in command.params for flag in option.opts}
+    known = {flag for command in (agent, doctor, aggregator) for option in command.params for flag in option.opts}
     pattern = r"(?<![\w-])--[a-z][a-z-]+"
     others = {"--help", "--target"}  # click's own; docker's
     for page in (ROOT / "docs" / "operations.md", ROOT / "docs" / "architecture.md"):

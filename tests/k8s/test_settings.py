@@ -109,7 +109,7 @@ def test_every_value_and_flag_is_understood(use: Use, monkeypatch: pytest.Monkey
         monkeypatch.setenv(name, value)
     command, arguments = _command(stage), list(use.arguments)
     context = command.make_context(stage.entrypoint, arguments.copy())
-    if isinstance(command, click.Group):
+    if isinstance(command, click.Group) and arguments:
         inner = command.get_command(context, arguments[0])
         assert inner is not None
         context = inner.make_context(arguments[0], arguments[1:], parent=context)
