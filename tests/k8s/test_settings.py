@@ -144,6 +144,12 @@ def test_the_aggregators_image_is_not_roots() -> None:
     assert f"{pod['securityContext']['runAsUser']}:{pod['securityContext']['runAsGroup']}" == "10001:10001"
 
 
+def test_the_nonroot_agents_image_is_the_agents_with_a_user() -> None:
+    agent, nonroot = STAGES["agent"], STAGES["agent-nonroot"]
+    assert nonroot == msgspec.structs.replace(agent, user="65532:65532")
+    assert agent.user == ""
+
+
 @pytest.mark.parametrize("service", COMPOSE["services"].values(), ids=COMPOSE["services"].keys())
 def test_a_compose_service_is_one_of_the_projects_images(service: dict[str, Any]) -> None:
     assert service["image"] == f"logboom/{service['build']['target']}:{PROJECT['version']}"
