@@ -209,8 +209,8 @@ def _of_limits(limits: Limits, agent: Running) -> Iterator[Problem]:
         remedy = f"raise it on the node (other processes of the same user have all of them); {without}"
         yield Problem("problem", "inotify-instances", sysctl, "no inotify instance is left", why, remedy)
     elif agent.inotify is False and not (watches is not None and need > watches):
-        why = "its /status says so: --no-inotify, or other processes of the same user have the watches there are"
-        remedy = f"raise fs.inotify.max_user_watches on the node; {without}"
+        why = "--no-inotify, a link into a directory that is not there, or other processes have the watches there are"
+        remedy = f"remove the cause, or raise fs.inotify.max_user_watches on the node; {without}"
         yield Problem("note", "inotify-off", sysctl, "the agent that runs does without inotify", why, remedy)
     if limits.max_queued_events is not None and need > limits.max_queued_events:
         why = f"{need} directories may change at once, fs.inotify.max_queued_events is {limits.max_queued_events}"

@@ -331,7 +331,7 @@ async def test_root_without_capabilities_is_told_which_it_needs(tree: Tree, stan
     file = tree.write("a_pod_u1/web/0.log", line(1))
     file.chmod(0o600)
     os.chown(file, NOBODY, NOBODY)
-    arguments = ["--pods-dir", tree.pods, "--aggregator-url", stand[1], "--listen", ":0", "--json"]
+    arguments = ["--pods-dir", str(tree.pods), "--aggregator-url", stand[1], "--listen", ":0", "--json"]
     command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable, "-m", "agent", "doctor", *arguments]
     done = await asyncio.to_thread(
         subprocess.run, command, cwd=ROOT, capture_output=True, check=False, timeout=30, env=dict(os.environ)

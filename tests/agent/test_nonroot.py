@@ -99,7 +99,7 @@ async def test_it_ships_what_only_root_may_read(
 
 
 def doctor(home: Path, program: Path, *privileges: str) -> subprocess.CompletedProcess[bytes]:
-    command = [*AS_USER, *privileges, program, "doctor", "--json", *options(home, "http://127.0.0.1:1")]
+    command = [*AS_USER, *privileges, str(program), "doctor", "--json", *options(home, "http://127.0.0.1:1")]
     return subprocess.run(command, env=environment(), capture_output=True, check=False, timeout=30)
 
 
@@ -120,7 +120,7 @@ def test_it_reads_and_cannot_write(home: Path, program: Path) -> None:
     log = home / "pods/a_pod_u1/web/0.log"
     python = program.with_name("python")
     done = subprocess.run(
-        [*AS_USER, WITH_IT, python, "-c", f"open({str(log)!r}).read(); print('read'); open({str(log)!r}, 'a')"],
+        [*AS_USER, WITH_IT, str(python), "-c", f"open({str(log)!r}).read(); print('read'); open({str(log)!r}, 'a')"],
         capture_output=True,
         text=True,
         check=False,
