@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from agent.forecast import KUBELET_LOOKS_EVERY_S, Rotation, WriteRate, forecast_s
+from agent.forecast import KUBELET_LOOKS_EVERY_S, RATE_LEAST, Rotation, WriteRate, forecast_s
 from agent.lines import Format
 from service.logs import fields
 
@@ -31,7 +31,7 @@ _WARN_EVERY_S: Final = 60.0
 class Account:
     """One container's figures; bytes since the agent began to follow it, ``forecast_s`` as of the last measuring."""
 
-    __slots__ = ("_sizes", "_warned_s", "committed_bytes", "forecast_s", "lost_bytes", "rate", "read_bytes")
+    __slots__ = ("_sizes", "_total", "_warned_s", "committed_bytes", "forecast_s", "lost_bytes", "rate", "read_bytes")
 
     def __init__(self) -> None:
         self.read_bytes = 0
@@ -39,15 +39,16 @@ class Account:
         self.lost_bytes = 0
         self.rate = WriteRate()
         self.forecast_s: float | None = None
+        self._total = -1
         self._sizes: dict[int, int] = {}
         self._warned_s: float | None = None
 
     def measure(self, rotation: Rotation, files: Sequence[LogFile], now_s: float) -> None:
         """Bring rate and forecast up to date from the container's ``files``, oldest first; warn if time runs out."""
-        sizes = {file.entry.inode: file.size for file in files if not file.entry.generation.gzip}
-        # A file that was not there the last time was written since; a compressed one was not.
-        self.rate.note(sum(max(0, size - self._sizes.get(inode, 0)) for inode, size in sizes.items()), now_s)
-        self._sizes = sizes
+        self.rate.note(self._written(files), now_s)
+        if (self.rate.per_s or 0.0) < RATE_LEAST:
+            self.forecast_s = None  # as nearly every container of a node, and this is asked of each
+            return
         self.forecast_s = _forecast_s(rotation, files, self.rate.per_s, now_s)
         if self.forecast_s is None or self.forecast_s >= WARN_BELOW_S:
             return
@@ -60,20 +61,35 @@ class Account:
                     pod=f"{container.namespace}/{container.pod}",
                     container=container.name,
                     in_s=f"{self.forecast_s:.0f}",
-                    lag_bytes=lag_bytes(files),
+                    lag_bytes=lag(files, now_s)[0],
                     writes_per_s=f"{self.rate.per_s:.0f}",
                 ),
             )
 
+    def _written(self, files: Sequence[LogFile]) -> int:
+        """Bytes that ``files`` have more than at the last call."""
+        total = 0
+        for file in files:
+            total += file.size
+        if total == self._total:
+            return 0
+        self._total = total
+        sizes = {file.entry.inode: file.size for file in files if not file.entry.generation.gzip}
+        # A file that was not there the last time was written since; a compressed one was not.
+        written = sum(max(0, size - self._sizes.get(inode, 0)) for inode, size in sizes.items())
+        self._sizes = sizes
+        return written
 
-def lag_bytes(files: Iterable[LogFile]) -> int:
-    """Bytes in ``files`` that are not committed."""
-    return sum(file.lag_bytes for file in files)
 
-
-def lag_s(files: Iterable[LogFile], now_s: float) -> float:
-    """For how long, at least, the oldest byte in ``files`` that is not committed has been there; 0 if all are."""
-    return max((now_s - file.behind_since_s for file in files if file.lag_bytes), default=0.0)
+def lag(files: Iterable[LogFile], now_s: float) -> tuple[int, float]:
+    """Bytes in ``files`` that are not committed, and for how many seconds, at least, the oldest has been there."""
+    total, since_s = 0, now_s
+    for file in files:
+        behind = file.lag_bytes
+        if behind:
+            total += behind
+            since_s = min(since_s, file.behind_since_s)
+    return total, now_s - since_s
 
 
 def _forecast_s(rotation: Rotation, files: Sequence[LogFile], rate: float | None, now_s: float) -> float | None:
@@ -83,7 +99,7 @@ def _forecast_s(rotation: Rotation, files: Sequence[LogFile], rate: float | None
         return None
     running = listed[-1].entry.generation.restart
     mine = [file for file in listed if file.entry.generation.restart == running]
-    unread = (i for i, file in enumerate(mine) if lag_s([file], now_s) >= ON_ITS_WAY_S)
+    unread = (i for i, file in enumerate(mine) if lag([file], now_s)[1] >= ON_ITS_WAY_S)
     oldest = next(unread, None)
     if oldest is None:
         return None

@@ -19,8 +19,8 @@ FILES_DEFAULT: Final = 5
 KUBELET_LOOKS_EVERY_S: Final = 10.0
 # Old rates count half as much after about twenty seconds: one burst is no trend, and a change is seen within a minute.
 _SMOOTHED_OVER_S: Final = 30.0
-# A slower container takes four months for ten megabytes. What is left of a burst long ago is no rate either.
-_RATE_LEAST: Final = 1.0
+# A slower container takes four months for ten megabytes.
+RATE_LEAST: Final = 1.0
 
 
 class Rotation(msgspec.Struct, frozen=True):
@@ -41,7 +41,9 @@ class WriteRate:
 
     def note(self, written: int, now_s: float) -> None:
         """``written`` bytes more than at the last call, at an earlier ``now_s``; those of the first do not count."""
-        if self._noted_s is not None and now_s > self._noted_s:
+        if not written and self.per_s is not None and self.per_s < RATE_LEAST:
+            self.per_s = 0.0  # as nearly every container of a node: what is left of old bytes is no rate
+        elif self._noted_s is not None and now_s > self._noted_s:
             passed_s = now_s - self._noted_s
             now = written / passed_s
             weight = 1 - math.exp(-passed_s / _SMOOTHED_OVER_S)
@@ -57,7 +59,7 @@ def forecast_s(
     ``live_bytes``: size of the file that is written now. ``rate``: bytes a second. ``looks_every_s``: 0 where the
     writer itself rotates. It is the earliest time: compressing and looking take their own.
     """
-    if rate is None or rate < _RATE_LEAST:
+    if rate is None or rate < RATE_LEAST:
         return None
     rotations = max(1, rotation.files - newer)
     first_s = max(0, rotation.file_bytes - live_bytes) / rate

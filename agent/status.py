@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 
-from agent.accounts import lag_bytes, lag_s
+from agent.accounts import lag
 from service.web import add_health, add_metrics, errors_as_json, json_response
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def status_app(  # noqa: PLR0917 - one of each part, all different
 
     async def status(_: web.Request) -> web.Response:
         files, containers = await collector.read(_seen)
-        lag = sum(file.lag_bytes for file in files)
+        behind = sum(file.lag_bytes for file in files)
         trouble = shipper.trouble or positions.trouble
         return json_response(
             Status(
@@ -115,7 +115,7 @@ def status_app(  # noqa: PLR0917 - one of each part, all different
                 trouble,
                 shipper.refused,
                 watch.has_inotify,
-                lag,
+                behind,
                 files,
                 containers,
             )
@@ -136,14 +136,15 @@ def _seen(tail: Tail) -> tuple[tuple[FileStatus, ...], tuple[ContainerStatus, ..
 
 def _container(account: Account, files: list[LogFile], now_s: float) -> ContainerStatus:
     container = files[0].container
+    lag_bytes, lag_s = lag(files, now_s)
     return ContainerStatus(
         container.namespace,
         container.pod,
         container.uid,
         container.name,
         len(files),
-        lag_bytes(files),
-        round(lag_s(files, now_s), 3),
+        lag_bytes,
+        round(lag_s, 3),
         account.read_bytes,
         account.committed_bytes,
         account.lost_bytes,

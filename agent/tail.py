@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from agent import cri, docker
-from agent.accounts import Account, lag_bytes, lag_s
+from agent.accounts import Account, lag
 from agent.assemble import Records, assemble, flush
 from agent.forecast import Rotation
 from agent.lines import Format, Lines, Segment
@@ -92,7 +92,13 @@ class Tail:
     def containers(self) -> Iterator[tuple[Account, list[LogFile]]]:
         """The account and the files, oldest first, of every container that has some."""
         for directory, files in self._directories.items():
-            yield self._accounts[directory], files
+            yield self._account(directory), files
+
+    def _account(self, directory: str) -> Account:
+        account = self._accounts.get(directory)
+        if account is None:
+            account = self._accounts[directory] = Account()
+        return account
 
     def update(self, listing: Listing) -> None:
         """Follow what ``listing`` shows of a container: new files, renamed ones, those that went away."""
@@ -174,7 +180,7 @@ class Tail:
             if file is None:
                 continue
             if file.placed and file.committed <= position <= file.shipped:
-                self._accounts[file.directory].committed_bytes += position - file.committed
+                self._account(file.directory).committed_bytes += position - file.committed
                 file.committed = position
                 continue
             astray = astray or file.placed
@@ -220,9 +226,12 @@ class Tail:
         files = list(self.files())
         self._metrics.files.set(len(files))
         self._metrics.open_files.set(sum(file.fd is not None for file in files))
-        self._metrics.lag_bytes.set(lag_bytes(files))
         now_s = time.monotonic()
-        self._metrics.lag_seconds.set(lag_s(files, now_s))
+        lag_bytes, lag_s = lag(files, now_s)
+        self._metrics.lag_bytes.set(lag_bytes)
+        self._metrics.lag_seconds.set(lag_s)
+        for directory in self._accounts.keys() - self._directories.keys():
+            del self._accounts[directory]
         for account, own in self.containers():
             account.measure(self._rotation, own, now_s)
         forecasts = (account.forecast_s for account in self._accounts.values() if account.forecast_s is not None)
@@ -241,16 +250,14 @@ class Tail:
     def _keep(self, directory: str, files: list[LogFile]) -> None:
         if files:
             self._directories[directory] = files
-            self._accounts.setdefault(directory, Account())
         else:
             self._directories.pop(directory, None)
-            self._accounts.pop(directory, None)
 
     def _give_up(self, file: LogFile) -> None:
         """Follow ``file``, which is gone, no more; say so if not all of it is known to be committed."""
         if not file.finished:
             self._metrics.lost_bytes.inc(file.lag_bytes)
-            self._accounts[file.directory].lost_bytes += file.lag_bytes
+            self._account(file.directory).lost_bytes += file.lag_bytes
             _log.warning(
                 "file was deleted before all of it was committed",
                 extra=fields(path=file.entry.path, lost_bytes=file.lag_bytes),
@@ -376,7 +383,7 @@ class Tail:
         data = b"".join(block.data for block in blocks)
         self._metrics.read_bytes.inc(len(data))
         for block in blocks:
-            self._accounts[block.file.directory].read_bytes += len(block.data)
+            self._account(block.file.directory).read_bytes += len(block.data)
         lines = parse(data, segments)
         files = [block.file for block in blocks]
         return _round(assemble(lines, [file.assembly for file in files], segments, self._record_bytes_max), files)

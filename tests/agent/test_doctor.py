@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -312,6 +313,46 @@ async def test_what_others_own_is_told_with_owner_and_remedy(tree: Tree, stand: 
         "a_pod_u1/web/0.log": "unreadable",
         "c_pod_u3/web/0.log": "behind",
     }
+
+
+# The limits that a process may use up or lower without disturbing others.
+AT_ITS_LIMITS = AS_NOBODY.replace(
+    "main()\n",
+    """
+import contextlib, resource
+from agent.inotify import Inotify
+taken = []
+with contextlib.suppress(OSError):
+    while True:
+        taken.append(Inotify())
+resource.setrlimit(resource.RLIMIT_NOFILE, (len(taken) + 32, ) * 2)
+main()
+""",
+)
+
+
+async def test_limits_that_are_reached_are_told(tree: Tree, stand: tuple[Stand, str]) -> None:
+    for number in range(200):
+        tree.write(f"a_pod_u1/web/{number}.log", b"")
+    report = await run(tree, stand[1], code=AT_ITS_LIMITS)
+    assert [kind for kind, _ in kinds(report)] == ["inotify-instances", "open-files"]
+    assert report.limits.instance
+    assert report.limits.files == 200
+
+
+@pytest.mark.skipif(not IS_ROOT or shutil.which("unshare") is None, reason="needs root and unshare")
+async def test_a_disk_that_is_nearly_full_is_told(tree: Tree, stand: tuple[Stand, str]) -> None:
+    # In a mount namespace of its own, which ends with the process.
+    script = f"mount -t tmpfs -o size=1m none {tree.pods} && head -c 1000000 /dev/zero > {tree.pods}/full"
+    command = shlex.join([sys.executable, "-m", "agent", "doctor", "--json", *options(tree, stand[1])])
+    process = await asyncio.create_subprocess_exec(
+        "unshare", "-m", "sh", "-c", f"{script} && exec {command}", cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(30):
+        out, _ = await process.communicate()
+    report = msgspec.json.decode(out, type=Report)
+    assert (process.returncode, [problem.kind for problem in report.problems]) == (1, ["disk"])
+    assert "of 1048576 bytes are free, less than 10%" in report.problems[0].why
 
 
 async def test_a_directory_on_the_way_is_what_refuses(tree: Tree, stand: tuple[Stand, str]) -> None:
