@@ -7,6 +7,7 @@ the gauges are set, every two seconds.
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING, Final
 
 from agent.forecast import KUBELET_LOOKS_EVERY_S, RATE_LEAST, Rotation, WriteRate, forecast_s
@@ -14,7 +15,7 @@ from agent.lines import Format
 from service.logs import fields
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from agent.logfile import LogFile
 
@@ -79,6 +80,33 @@ class Account:
         written = sum(max(0, size - self._sizes.get(inode, 0)) for inode, size in sizes.items())
         self._sizes = sizes
         return written
+
+
+class Accounts:
+    """The account of every container, by its directory."""
+
+    def __init__(self, rotation: Rotation) -> None:
+        self._rotation = rotation
+        self._accounts: dict[str, Account] = {}
+
+    def of(self, directory: str) -> Account:
+        """The account of the container in ``directory``."""
+        account = self._accounts.get(directory)
+        if account is None:
+            account = self._accounts[directory] = Account()
+        return account
+
+    def measure(self, directories: Mapping[str, Sequence[LogFile]], now_s: float) -> float:
+        """Bring every account up to date, forget those of other ``directories``; the least forecast, or infinity."""
+        for directory in self._accounts.keys() - directories.keys():
+            del self._accounts[directory]
+        least_s = math.inf
+        for directory, files in directories.items():
+            account = self.of(directory)
+            account.measure(self._rotation, files, now_s)
+            if account.forecast_s is not None:
+                least_s = min(least_s, account.forecast_s)
+        return least_s
 
 
 def lag(files: Iterable[LogFile], now_s: float) -> tuple[int, float]:

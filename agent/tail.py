@@ -11,7 +11,6 @@ sees a file that has shrunk or is over without having been read to its end.
 from __future__ import annotations
 
 import logging
-import math
 import os
 import time
 from typing import TYPE_CHECKING, Final
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from agent import cri, docker
-from agent.accounts import Account, lag
+from agent.accounts import Accounts, lag
 from agent.assemble import Records, assemble, flush
 from agent.forecast import Rotation
 from agent.lines import Format, Lines, Segment
@@ -30,6 +29,7 @@ from service.logs import fields
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from agent.accounts import Account
     from agent.discovery import Listing
     from agent.metrics import Metrics
 
@@ -73,9 +73,8 @@ class Tail:
         self._cluster = cluster
         self._record_bytes_max = record_bytes_max
         self._metrics = metrics
-        self._rotation = rotation or Rotation()
         self._directories: dict[str, list[LogFile]] = {}
-        self._accounts: dict[str, Account] = {}
+        self._accounts = Accounts(rotation or Rotation())
         self._sources: dict[bytes, LogFile] = {}
         # Whether some file waited to be placed when it was looked at last.
         self.waiting = False
@@ -92,13 +91,7 @@ class Tail:
     def containers(self) -> Iterator[tuple[Account, list[LogFile]]]:
         """The account and the files, oldest first, of every container that has some."""
         for directory, files in self._directories.items():
-            yield self._account(directory), files
-
-    def _account(self, directory: str) -> Account:
-        account = self._accounts.get(directory)
-        if account is None:
-            account = self._accounts[directory] = Account()
-        return account
+            yield self._accounts.of(directory), files
 
     def update(self, listing: Listing) -> None:
         """Follow what ``listing`` shows of a container: new files, renamed ones, those that went away."""
@@ -180,7 +173,7 @@ class Tail:
             if file is None:
                 continue
             if file.placed and file.committed <= position <= file.shipped:
-                self._account(file.directory).committed_bytes += position - file.committed
+                self._accounts.of(file.directory).committed_bytes += position - file.committed
                 file.committed = position
                 continue
             astray = astray or file.placed
@@ -230,19 +223,13 @@ class Tail:
         lag_bytes, lag_s = lag(files, now_s)
         self._metrics.lag_bytes.set(lag_bytes)
         self._metrics.lag_seconds.set(lag_s)
-        for directory in self._accounts.keys() - self._directories.keys():
-            del self._accounts[directory]
-        for account, own in self.containers():
-            account.measure(self._rotation, own, now_s)
-        forecasts = (account.forecast_s for account in self._accounts.values() if account.forecast_s is not None)
-        self._metrics.rotation_forecast.set(min(forecasts, default=math.inf))
+        self._metrics.rotation_forecast.set(self._accounts.measure(self._directories, now_s))
 
     def close(self) -> None:
         """Close every file."""
         for file in self.files():
             file.close()
         self._directories.clear()
-        self._accounts.clear()
         self._sources.clear()
         self._open.clear()
         self._ready.clear()
@@ -257,7 +244,7 @@ class Tail:
         """Follow ``file``, which is gone, no more; say so if not all of it is known to be committed."""
         if not file.finished:
             self._metrics.lost_bytes.inc(file.lag_bytes)
-            self._account(file.directory).lost_bytes += file.lag_bytes
+            self._accounts.of(file.directory).lost_bytes += file.lag_bytes
             _log.warning(
                 "file was deleted before all of it was committed",
                 extra=fields(path=file.entry.path, lost_bytes=file.lag_bytes),
@@ -383,7 +370,7 @@ class Tail:
         data = b"".join(block.data for block in blocks)
         self._metrics.read_bytes.inc(len(data))
         for block in blocks:
-            self._account(block.file.directory).read_bytes += len(block.data)
+            self._accounts.of(block.file.directory).read_bytes += len(block.data)
         lines = parse(data, segments)
         files = [block.file for block in blocks]
         return _round(assemble(lines, [file.assembly for file in files], segments, self._record_bytes_max), files)

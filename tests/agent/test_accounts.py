@@ -217,7 +217,7 @@ def test_an_account_ends_with_its_container(followed: Followed) -> None:
     followed.step()
     followed.step(3600.0)
     assert list(followed.tail.containers()) == []
-    assert followed.tail._accounts == {}
+    assert followed.tail._accounts._accounts == {}
 
 
 async def test_status_lists_containers(
