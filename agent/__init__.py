@@ -27,8 +27,11 @@ client       HTTP to the aggregator: what each answer means
 ship         sends batches until they are committed
 backoff      how long to wait before trying again
 positions    asks where to read on
+forecast     in how many seconds unread bytes are rotated away
+accounts     each container as a whole: bytes, lag, forecast
 status       what the agent is doing, over HTTP
 memory       how the C library keeps freed memory
 metrics      what an operator watches
+doctor/      the subcommand that says what is wrong
 errors       what can go wrong, as types
 """

@@ -12,19 +12,30 @@ import sys
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from agent.app import run
 from agent.config import Config, options
+from agent.doctor.command import doctor
 from service.logs import configure
 
 
-@click.command(name="logboom-agent", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    name="logboom-agent",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    invoke_without_command=True,
+    subcommand_metavar="[doctor [OPTIONS]]",
+)
 @options
-def main(**values: Any) -> None:
+@click.pass_context
+def main(ctx: click.Context, /, **values: Any) -> None:
     """Tail this node's pod logs and ship every line to the aggregator, exactly once.
 
-    Keeps nothing on disk: where to read on, it asks the aggregator.
+    Keeps nothing on disk: where to read on, it asks the aggregator. If lines are missing: logboom-agent doctor.
     """
+    if ctx.invoked_subcommand is not None:
+        _refuse_options_before(ctx)
+        return
     config = Config(**values)
     configure(config.log_level, config.log_format)
     try:
@@ -32,6 +43,16 @@ def main(**values: Any) -> None:
     except OSError as error:
         click.echo(f"error: cannot listen on {config.listen.host}:{config.listen.port}: {error.strerror}", err=True)
         sys.exit(1)
+
+
+def _refuse_options_before(ctx: click.Context) -> None:
+    """A subcommand has options of its own, and would not know of those before it."""
+    for name in ctx.params:
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"options of {ctx.invoked_subcommand} stand after it", ctx)
+
+
+main.add_command(doctor)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import aiohttp
 from agent.batch import Builder, Origin
 from agent.client import Client
 from agent.collect import Collector
+from agent.forecast import Rotation
 from agent.hold import Hold
 from agent.memory import share_one_arena
 from agent.metrics import Metrics
@@ -61,7 +62,8 @@ async def follow(config: Config, stop: asyncio.Event, listening: Callable[[Addre
         session = await stack.enter_async_context(aiohttp.ClientSession())
         client = Client(session, config.aggregator_url, origin, config.token_file)
         hold = Hold(config.deleted_hold_s, config.deleted_bytes, config.deleted_files)
-        tail = Tail(config.cluster, config.record_bytes, metrics, hold)
+        rotation = Rotation(config.rotation_bytes, config.rotation_files)
+        tail = Tail(config.cluster, config.record_bytes, metrics, hold, rotation)
         collector = Collector(tail, Builder(origin, config.batch_bytes), config.flush_after_s, metrics)
         stack.callback(collector.close)
         watch = Watch(str(config.pods_dir), collector, metrics, use_inotify=config.inotify)

@@ -216,7 +216,21 @@ class Collector:
                 return  # discarded meanwhile
             epoch = self.epoch
             sealed = await self._in_thread(lambda: seal(self._builder.take(), epoch))
-        await self._ready.put(sealed)
+        while True:
+            try:
+                async with asyncio.timeout(_RARELY_S):
+                    await self._ready.put(sealed)
+            except TimeoutError:
+                # The aggregator is away. Files grow all the same, and how much time they have left is asked for now.
+                async with self._lock:
+                    await self._in_thread(self._measure)
+            else:
+                return
+
+    def _measure(self) -> None:
+        """Bring the gauges up to date while nothing is read."""
+        self._readable = self._tail.look()
+        self._tail.measure()
 
     def _discard(self) -> None:
         """What is read and not committed is of no use; the files still have it."""

@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 import click
 import msgspec
 
+from agent.forecast import FILE_BYTES_DEFAULT, FILES_DEFAULT
 from service.logs import log_options
 from service.options import ADDRESS, DURATION, SIZE, Address, config_file_option
-from wire.codec import BATCH_BYTES_MAX, NAME_BYTES_MAX, RECORD_BYTES_MAX
+from wire.codec import BATCH_BYTES_MAX, NAME_BYTES_MAX, POSITION_MAX, RECORD_BYTES_MAX
 
 # A batch and a round more must stay under what the aggregator takes, and a record must fit beside them.
 BATCH_BYTES_DEFAULT: Final = 4 << 20
@@ -24,6 +25,9 @@ RECORD_BYTES_LEAST: Final = 1 << 10
 DELETED_HOLD_MOST_S: Final = 86_400.0
 DELETED_BYTES_MOST: Final = 1 << 40
 DELETED_FILES_MOST: Final = 100_000
+# Smaller, every line would be a rotation; more files than discovery looks at are not read.
+ROTATION_BYTES_LEAST: Final = 1 << 10
+ROTATION_FILES_MOST: Final = 1_000
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -42,6 +46,8 @@ class Config(msgspec.Struct, frozen=True):
     deleted_bytes: int
     deleted_files: int
     inotify: bool
+    rotation_bytes: int
+    rotation_files: int
     log_level: str
     log_format: str
 
@@ -207,6 +213,26 @@ _OPTIONS: Final = (
         show_default=True,
         show_envvar=True,
         help="Learn of new files from inotify, or by scanning only.",
+    ),
+    click.option(
+        "--rotation-bytes",
+        type=SIZE,
+        default=FILE_BYTES_DEFAULT,
+        callback=_between(ROTATION_BYTES_LEAST, POSITION_MAX, "bytes"),
+        envvar="LOGBOOM_ROTATION_BYTES",
+        show_default="10MiB",
+        show_envvar=True,
+        help="Size at which the node rotates a log file: the kubelet's containerLogMaxSize, Docker's max-size. "
+        "Only the forecast of what is rotated away depends on it.",
+    ),
+    click.option(
+        "--rotation-files",
+        type=click.IntRange(1, ROTATION_FILES_MOST),
+        default=FILES_DEFAULT,
+        envvar="LOGBOOM_ROTATION_FILES",
+        show_default=True,
+        show_envvar=True,
+        help="Log files the node keeps of a container: the kubelet's containerLogMaxFiles, Docker's max-file.",
     ),
     config_file_option(),
     log_options,

@@ -25,6 +25,7 @@ from service.logs import fields
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from agent.accounts import Accounts
     from agent.discovery import Entry, Listing
     from agent.metrics import Metrics
 
@@ -46,11 +47,11 @@ class Following:
     ``spoilt``: files that were read as far as they can be. ``unsettled``: whether descriptors have come or gone.
     """
 
-    def __init__(self, cluster: str, metrics: Metrics, hold: Hold) -> None:
+    def __init__(self, cluster: str, metrics: Metrics, hold: Hold, accounts: Accounts) -> None:
         self._cluster = cluster
         self._metrics = metrics
         self._hold = hold
-        self.gaps = Gaps(metrics)
+        self.gaps = Gaps(metrics, accounts)
         self.directories: dict[str, list[LogFile]] = {}
         self.sources: dict[bytes, LogFile] = {}
         self.spoilt: list[GzippedFile] = []

@@ -25,6 +25,7 @@ from wire.codec import TIME_NS_MAX
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from agent.accounts import Accounts
     from agent.logfile import LogFile, Loss
     from agent.metrics import Metrics
 
@@ -63,8 +64,9 @@ class _Gap:
 class Gaps:
     """The gaps of files that are gone, by source, until the store has them."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, accounts: Accounts) -> None:
         self._metrics = metrics
+        self._accounts = accounts
         self._gaps: dict[bytes, _Gap] = {}
 
     def declare(self, file: LogFile, extent: int | None, loss: Loss, now_s: float) -> None:
@@ -144,16 +146,17 @@ class Gaps:
     def _count(self, gap: _Gap) -> None:
         lost = gap.end - gap.start
         if gap.counted is None:
-            count_gap(self._metrics, gap.file, gap.lost_bytes, gap.loss)
+            count_gap(self._metrics, self._accounts, gap.file, gap.lost_bytes, gap.loss)
         elif gap.is_exact:
             self._metrics.gap_bytes.labels(gap.loss).inc(max(0, lost - gap.counted))
         gap.counted = lost
 
 
-def count_gap(metrics: Metrics, file: LogFile, lost_bytes: int | None, loss: Loss) -> None:
+def count_gap(metrics: Metrics, accounts: Accounts, file: LogFile, lost_bytes: int | None, loss: Loss) -> None:
     """Say that bytes of ``file`` are lost, once."""
     metrics.gaps.labels(loss).inc()
     metrics.gap_bytes.labels(loss).inc(lost_bytes or 0)
+    accounts.of(file.directory).lost_bytes += lost_bytes or 0
     _log.warning("a part of a log is lost", extra=fields(path=file.entry.path, bytes=lost_bytes, reason=loss.value))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -68,6 +69,17 @@ class Metrics:
         self.files = Gauge("logboom_agent_files", "Log files followed.", registry=registry)
         self.open_files = Gauge("logboom_agent_open_files", "Log files held open.", registry=registry)
         self.lag_bytes = Gauge("logboom_agent_lag_bytes", "Bytes in log files, not yet committed.", registry=registry)
+        self.lag_seconds = Gauge(
+            "logboom_agent_lag_seconds",
+            "For how long, at least, the oldest byte not yet committed has been in its file.",
+            registry=registry,
+        )
+        self.rotation_forecast = Gauge(
+            "logboom_agent_rotation_forecast_seconds",
+            "Until the first bytes not committed are rotated away, of the container with the least time; else +Inf.",
+            registry=registry,
+        )
+        self.rotation_forecast.set(math.inf)
         self.inotify = Gauge(
             "logboom_agent_inotify", "1 if inotify tells of new files, 0 if only scans find them.", registry=registry
         )

@@ -107,13 +107,21 @@ class Verdict(msgspec.Struct, frozen=True, eq=False):
 
 
 def judge(sequence: Sequence) -> Verdict:
-    """Which of the records continue the one before."""
+    """Which of the records continue the one before.
+
+    What is said of a record that is joined depends on no other one than those it is joined with and what follows them:
+    each beginning that is found is taken for the first of all, until nothing changes.
+    """
     soon, near = _moments(sequence)
     codes = codes_of(sequence)
     empty = codes == EMPTY
-    if not soon.any() or not (codes != TEXT).any():
-        return Verdict(np.zeros(soon.size, np.bool_), soon, near, empty)
-    return Verdict(_continues(sequence, codes, soon, near), soon, near, empty)
+    continues = soon if (codes != TEXT).any() else np.zeros_like(soon)
+    while continues.any():
+        fewer = continues & _continues(sequence, codes, continues, near & continues)
+        if (fewer == continues).all():
+            break
+        continues = fewer
+    return Verdict(continues, soon, near, empty)
 
 
 def judge_by(pattern: re.Pattern[bytes], sequence: Sequence) -> Verdict:
@@ -152,7 +160,8 @@ def _after(values: npt.NDArray[_T], first: _Bools) -> npt.NDArray[_T]:
 
 
 def _continues(sequence: Sequence, codes: Codes, soon: _Bools, near: _Bools) -> _Bools:
-    first = sequence.first
+    """One look; what is not ``soon`` is the first of its record."""
+    first = ~soon
     indented = (codes >= INDENTED) & (codes <= INDENTED_LAST)
     empty = codes == EMPTY
     before, after = _before(codes, first), _after(codes, first)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 
+from agent.accounts import lag
 from service.web import add_health, add_metrics, errors_as_json, json_response
 
 if TYPE_CHECKING:
+    from agent.accounts import Account
     from agent.batch import Origin
     from agent.collect import Collector
     from agent.logfile import LogFile
@@ -42,6 +44,28 @@ class FileStatus(msgspec.Struct, frozen=True):
     deleted: bool
 
 
+class ContainerStatus(msgspec.Struct, frozen=True):
+    """One container. Bytes read, committed and lost are counted since the agent began to follow it.
+
+    ``lag_seconds``: as for files, of its oldest byte. ``write_rate``: bytes a second, smoothed over half a minute.
+    ``forecast_seconds``: until the first of its bytes that are not committed is rotated away, as if no more were
+    committed; null if it does not write, or has nothing older than `ON_ITS_WAY_S` that is not committed.
+    """
+
+    namespace: str
+    pod: str
+    uid: str
+    container: str
+    files: int
+    lag_bytes: int
+    lag_seconds: float
+    read_bytes: int
+    committed_bytes: int
+    lost_bytes: int
+    write_rate: float
+    forecast_seconds: float | None
+
+
 class Status(msgspec.Struct, frozen=True):
     """The answer of `/status`."""
 
@@ -54,6 +78,7 @@ class Status(msgspec.Struct, frozen=True):
     inotify: bool
     lag_bytes: int
     files: tuple[FileStatus, ...]
+    containers: tuple[ContainerStatus, ...]
 
 
 def status_app(  # noqa: PLR0917 - one of each part, all different
@@ -78,8 +103,8 @@ def status_app(  # noqa: PLR0917 - one of each part, all different
         return None
 
     async def status(_: web.Request) -> web.Response:
-        files = await collector.read(_files)
-        lag = sum(file.lag_bytes for file in files)
+        files, containers = await collector.read(_seen)
+        behind = sum(file.lag_bytes for file in files)
         trouble = shipper.trouble or positions.trouble
         return json_response(
             Status(
@@ -90,8 +115,9 @@ def status_app(  # noqa: PLR0917 - one of each part, all different
                 trouble,
                 shipper.refused,
                 watch.has_inotify,
-                lag,
+                behind,
                 files,
+                containers,
             )
         )
 
@@ -102,9 +128,29 @@ def status_app(  # noqa: PLR0917 - one of each part, all different
     return app
 
 
-def _files(tail: Tail) -> tuple[FileStatus, ...]:
+def _seen(tail: Tail) -> tuple[tuple[FileStatus, ...], tuple[ContainerStatus, ...]]:
     now_s = time.monotonic()
-    return tuple(_file(file, now_s) for file in tail.files())
+    files = tuple(_file(file, now_s) for file in tail.files())
+    return files, tuple(_container(account, own, now_s) for account, own in tail.containers())
+
+
+def _container(account: Account, files: list[LogFile], now_s: float) -> ContainerStatus:
+    container = files[0].container
+    lag_bytes, lag_s = lag(files, now_s)
+    return ContainerStatus(
+        container.namespace,
+        container.pod,
+        container.uid,
+        container.name,
+        len(files),
+        lag_bytes,
+        round(lag_s, 3),
+        account.read_bytes,
+        account.committed_bytes,
+        account.lost_bytes,
+        round(account.rate.per_s or 0.0, 1),
+        None if account.forecast_s is None else round(account.forecast_s, 1),
+    )
 
 
 def _file(file: LogFile, now_s: float) -> FileStatus:

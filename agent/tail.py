@@ -14,9 +14,11 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from agent import cri, docker, join
+from agent.accounts import Accounts, lag
 from agent.assemble import Assembly, Records, assemble, flush
 from agent.errors import ReplacedError, UnpackError
 from agent.following import Following
+from agent.forecast import Rotation
 from agent.gaps import count_gap, gap_round
 from agent.gzipped import GzippedFile
 from agent.hold import Hold
@@ -28,6 +30,7 @@ from agent.stretch import Stretch, held, read
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from agent.accounts import Account
     from agent.discovery import Listing
     from agent.metrics import Metrics
 
@@ -46,10 +49,18 @@ UNPACKING_MAX: Final = 4
 class Tail:
     """Follows files: owns every `LogFile`, so every open descriptor, until `close` (idempotent)."""
 
-    def __init__(self, cluster: str, record_bytes_max: int, metrics: Metrics, hold: Hold | None = None) -> None:
+    def __init__(
+        self,
+        cluster: str,
+        record_bytes_max: int,
+        metrics: Metrics,
+        hold: Hold | None = None,
+        rotation: Rotation | None = None,
+    ) -> None:
         self._record_bytes_max = record_bytes_max
         self._metrics = metrics
-        self._following = Following(cluster, metrics, hold or Hold())
+        self._accounts = Accounts(rotation or Rotation())
+        self._following = Following(cluster, metrics, hold or Hold(), self._accounts)
         self._directories = self._following.directories
         self._sources = self._following.sources
         self._gaps = self._following.gaps
@@ -65,6 +76,11 @@ class Tail:
     def files(self) -> Iterator[LogFile]:
         """Every followed file."""
         return self._following.files()
+
+    def containers(self) -> Iterator[tuple[Account, list[LogFile]]]:
+        """The account and the files, oldest first, of every container that has some."""
+        for directory, files in self._directories.items():
+            yield self._accounts.of(directory), files
 
     def update(self, listing: Listing) -> None:
         """Follow what ``listing`` shows of a container: new files, renamed ones, those that went away."""
@@ -137,6 +153,7 @@ class Tail:
             if file is None:
                 continue
             if file.placed and file.committed <= position <= file.shipped:
+                self._accounts.of(file.directory).committed_bytes += position - file.committed
                 file.committed = position
                 continue
             astray = astray or file.placed
@@ -186,7 +203,7 @@ class Tail:
             # Else it stands in the store already.
             if file.shipped < end:
                 if not file.spoilt:
-                    count_gap(self._metrics, file, None, Loss.CORRUPT)
+                    count_gap(self._metrics, self._accounts, file, None, Loss.CORRUPT)
                 rounds.append(gap_round([(file, file.shipped, end, None, Loss.CORRUPT)]))
                 file.shipped = end
             file.spoilt = True
@@ -198,7 +215,11 @@ class Tail:
         files = list(self.files())
         self._metrics.files.set(len(files))
         self._metrics.open_files.set(sum(file.fd is not None for file in files))
-        self._metrics.lag_bytes.set(sum(file.lag_bytes for file in files))
+        now_s = time.monotonic()
+        lag_bytes, lag_s = lag(files, now_s)
+        self._metrics.lag_bytes.set(lag_bytes)
+        self._metrics.lag_seconds.set(lag_s)
+        self._metrics.rotation_forecast.set(self._accounts.measure(self._directories, now_s))
 
     def close(self) -> None:
         """Close every file."""
@@ -268,7 +289,10 @@ class Tail:
     def _parse(self, blocks: list[Stretch], parse: Callable[[bytes, list[Segment]], Lines]) -> Round:
         segments = [block.segment for block in blocks]
         data = b"".join(block.data for block in blocks)
-        self._metrics.read_bytes.inc(len(data) - sum(block.again for block in blocks))
+        for block in blocks:
+            new_bytes = len(block.data) - block.again
+            self._metrics.read_bytes.inc(new_bytes)
+            self._accounts.of(block.file.directory).read_bytes += new_bytes
         lines = parse(data, segments)
         files = [block.file for block in blocks]
         opened = [bool(file.assembly.open_lines) for file in files]

@@ -134,6 +134,8 @@ class Node:
             deleted_bytes=1 << 30,
             deleted_files=1000,
             inotify=True,
+            rotation_bytes=10 << 20,
+            rotation_files=5,
             log_level="info",
             log_format="text",
         )

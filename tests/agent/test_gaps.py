@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.accounts import Accounts
 from agent.discovery import Entry
 from agent.following import GIVE_UP_AFTER_S
+from agent.forecast import Rotation
 from agent.gaps import DUE_AFTER_S, GAPS_MAX, Gaps
 from agent.generations import Container, Generation
 from agent.hold import Hold
@@ -338,7 +340,7 @@ def test_what_is_shipped_of_a_lost_file_and_not_committed_is_a_gap_if_reading_go
 
 def test_no_more_than_so_many_gaps_are_kept_and_all_are_counted(caplog: pytest.LogCaptureFixture) -> None:
     metrics = Metrics()
-    gaps = Gaps(metrics)
+    gaps = Gaps(metrics, Accounts(Rotation()))
     entry = Entry("0.log", Generation(0, current=True, stamp="", gzip=False), 1, 2, 10, 0)
     for number in range(GAPS_MAX + 3):
         file = LogFile("d", Container("a", "b", "c", "web"), entry)

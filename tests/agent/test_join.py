@@ -247,7 +247,7 @@ def read_in_pieces(reader: Reader, sizes: Sequence[int]) -> list[Record]:
     return reader.take_all()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(LINES, st.lists(st.integers(1, 900), max_size=12))
 def test_every_line_is_in_one_record_however_a_file_is_cut(lines: list[Line], sizes: list[int]) -> None:
     text = text_of([line for line in lines if line.tag == "F"])
@@ -261,14 +261,14 @@ def test_every_line_is_in_one_record_however_a_file_is_cut(lines: list[Line], si
     assert positions == sorted(set(positions))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(LINES, st.lists(st.integers(1, 900), max_size=12))
 def test_a_file_in_pieces_gives_the_records_of_the_whole(lines: list[Line], sizes: list[int]) -> None:
     text = text_of([line for line in lines if line.tag == "F"])
     assert read_in_pieces(Reader(text), sizes) == Reader(text).take_all()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(LINES, st.lists(st.integers(1, 900), max_size=6), st.lists(st.integers(1, 900), max_size=6), st.data())
 def test_reading_on_from_any_record_gives_the_rest(
     lines: list[Line], sizes: list[int], others: list[int], data: st.DataObject

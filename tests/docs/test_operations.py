@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
 from agent.__main__ import main as agent
+from agent.doctor.command import doctor
+from agent.doctor.report import StepName
 from agent.metrics import Metrics as AgentMetrics
 from aggregator.__main__ import main as aggregator
 from aggregator.api.accounting import QueryMetrics
@@ -36,11 +39,27 @@ def test_metrics_in_the_pages_exist() -> None:
 
 
 def test_options_in_the_pages_exist() -> None:
-    known = {flag for command in (agent, aggregator) for option in command.params for flag in option.opts}
+    known = {
+        flag
+        for command in (agent, doctor, aggregator)
+        for option in command.params
+        for flag in (*option.opts, *option.secondary_opts)
+    }
     pattern = r"(?<![\w-])--[a-z][a-z-]+"
     others = {"--help", "--target"}  # click's own; docker's
     for page in (ROOT / "docs" / "operations.md", ROOT / "docs" / "architecture.md"):
         assert set(re.findall(pattern, page.read_text())) - known - others == set(), page.name
+
+
+def test_the_page_lists_every_kind_of_problem() -> None:
+    source = (ROOT / "agent/doctor/judgement.py").read_text()
+    kinds = set(re.findall(r'Problem\(\s*(?:"problem"|"note"|severity),\s*"([a-z-]+)"', source))
+    kinds |= {f"aggregator-{step}" for step in get_args(StepName)}
+    page = (
+        (ROOT / "docs/operations.md").read_text().partition("problems have a `kind`:")[2].partition(" Of one kind")[0]
+    )
+    assert len(kinds) > 20
+    assert set(re.findall(r"`([a-z-]+)`", page)) == kinds
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

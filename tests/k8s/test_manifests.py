@@ -1,7 +1,8 @@
-"""The kustomize base: valid Kubernetes objects, and as careful as the documentation says."""
+"""The kustomize base and its overlay: valid Kubernetes objects, and as careful as the documentation says."""
 
 from __future__ import annotations
 
+import copy
 import shutil
 import subprocess
 import tomllib
@@ -150,3 +151,67 @@ def test_the_service_leads_to_the_aggregator() -> None:
     assert port["targetPort"] in {port["name"] for port in AGGREGATOR["containers"][0]["ports"]}
     (url,) = [e["value"] for e in AGENT["containers"][0]["env"] if e["name"] == "LOGBOOM_AGGREGATOR_URL"]
     assert url == f"http://{_object('Service', 'aggregator')['metadata']['name']}:{port['port']}"
+
+
+NONROOT = ROOT / "k8s/overlays/agent-nonroot"
+
+
+def _overlaid() -> list[dict[str, Any]]:
+    """The overlay's objects: the base's, with its patch and its image; so that the test needs no kubectl."""
+    kustomization = yaml.safe_load((NONROOT / "kustomization.yaml").read_text())
+    objects = copy.deepcopy(OBJECTS)
+    for patch in kustomization["patches"]:
+        (target,) = [o for o in objects if _key(o) == (patch["target"]["kind"], patch["target"]["name"])]
+        for operation in yaml.safe_load(patch["patch"]):
+            *way, last = operation["path"].removeprefix("/").split("/")
+            place: Any = target
+            for step in way:
+                place = place[int(step) if isinstance(place, list) else step]
+            assert (operation["op"], last in place) == ("replace", True)
+            place[last] = operation["value"]
+    for image in kustomization["images"]:
+        for document in objects:
+            for container in document.get("spec", {}).get("template", {}).get("spec", {}).get("containers", []):
+                name, _, tag = container["image"].partition(":")
+                if name == image["name"]:
+                    container["image"] = f"{image['newName']}:{tag}"
+    return objects
+
+
+OVERLAID = _overlaid()
+(CHANGED,) = [document for document in OVERLAID if document not in OBJECTS]
+
+
+def test_the_overlay_changes_the_agent_only() -> None:
+    assert _key(CHANGED) == ("DaemonSet", "agent")
+    assert {path.name for path in NONROOT.iterdir()} == {"kustomization.yaml"}
+
+
+@pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
+def test_the_overlays_agent_is_valid(version: str) -> None:
+    kubernetes_validate.validate(CHANGED, version, strict=True)
+
+
+def test_kustomize_renders_the_overlay_the_same() -> None:
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not installed")
+    done = subprocess.run([kubectl, "kustomize", str(NONROOT)], capture_output=True, text=True, check=True)
+    assert sorted(yaml.safe_load_all(done.stdout), key=_key) == sorted(OVERLAID, key=_key)
+
+
+def test_the_overlays_agent_has_one_capability_and_no_more_than_the_bases() -> None:
+    (container,) = CHANGED["spec"]["template"]["spec"]["containers"]
+    security = container.pop("securityContext")
+    assert security == {
+        **AGENT["containers"][0]["securityContext"],
+        "runAsNonRoot": True,
+        "runAsUser": 65532,
+        "runAsGroup": 65532,
+        "allowPrivilegeEscalation": True,
+        "capabilities": {"drop": ["ALL"], "add": ["DAC_READ_SEARCH"]},
+    }
+    assert container.pop("image") == f"logboom/agent-nonroot:{VERSION}"
+    (base,) = copy.deepcopy(AGENT["containers"])
+    del base["securityContext"], base["image"]
+    assert container == base

@@ -109,7 +109,7 @@ def test_every_value_and_flag_is_understood(use: Use, monkeypatch: pytest.Monkey
         monkeypatch.setenv(name, value)
     command, arguments = _command(stage), list(use.arguments)
     context = command.make_context(stage.entrypoint, arguments.copy())
-    if isinstance(command, click.Group):
+    if isinstance(command, click.Group) and arguments:
         inner = command.get_command(context, arguments[0])
         assert inner is not None
         context = inner.make_context(arguments[0], arguments[1:], parent=context)
@@ -142,6 +142,12 @@ def test_the_aggregators_image_is_not_roots() -> None:
         if document["kind"] == "Deployment"
     )
     assert f"{pod['securityContext']['runAsUser']}:{pod['securityContext']['runAsGroup']}" == "10001:10001"
+
+
+def test_the_nonroot_agents_image_is_the_agents_with_a_user() -> None:
+    agent, nonroot = STAGES["agent"], STAGES["agent-nonroot"]
+    assert nonroot == msgspec.structs.replace(agent, user="65532:65532")
+    assert agent.user == ""
 
 
 @pytest.mark.parametrize("service", COMPOSE["services"].values(), ids=COMPOSE["services"].keys())
