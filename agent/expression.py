@@ -1,10 +1,10 @@
-"""Regular expressions that search many records at once and find what they would find in each alone.
+r"""Regular expressions that search many records at once and find what they would find in each alone.
 
 The records stand one after another, each followed by a *separator*: a byte that none of them has. An expression is
 translated once for that separator, so that
 
 - what matches any byte, a negated class or one of its own does not match the separator: no match crosses a border;
-- ``^ $ \\A \\Z`` match at the separators, as they do at the ends of a record.
+- ``^ $ \A \Z`` match at the separators, as they do at the ends of a record.
 
 Everything else (alternatives, groups, lookarounds, backreferences, repeats) then sees the same bytes and the same ends
 as in the record alone. Expressions match bytes: ``.`` is one byte, and a class lists bytes.

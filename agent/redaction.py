@@ -1,0 +1,101 @@
+"""What is found in records and replaced, or what makes them be left out. Knows records one by one or joined as text.
+
+Joined text is what `agent.expression` searches: records one after another, each followed by a separator.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from agent.expression import Expression
+from agent.hints import Letters, Offsets, offsets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# What the replacements of one redaction may add to the records of a round; of what goes beyond only nothing is left.
+# A round's records have a megabyte, so it takes an expression that finds nearly every byte.
+GROWTH_BYTES_MAX: Final = 4 << 20
+# Of a replacement, for the same reason.
+REPLACEMENT_BYTES_MAX: Final = 256
+
+
+class Redaction(msgspec.Struct, frozen=True, eq=False):
+    """Replaces what ``expression`` finds by ``replacement``, a template as `re.sub` takes it.
+
+    ``name``: what it is counted under. ``hint``: where to look; None for everywhere. Every match holds a byte that
+    `hint` points at, no more than ``before`` bytes behind its beginning, and ends at most ``after`` bytes behind that.
+    ``accepts``: says of a match whether it is one.
+    """
+
+    name: str
+    expression: Expression
+    replacement: bytes
+    hint: Callable[[Letters], Offsets] | None = None
+    before: int = 0
+    after: int = 0
+    accepts: Callable[[re.Match[bytes]], bool] | None = None
+
+    def replace(self, record: bytes) -> tuple[bytes, int]:
+        """A record by itself, and how many of its places were replaced."""
+        text, starts = self._replaced(record, self.expression.alone.finditer(record))
+        return text, len(starts)
+
+    def replace_joined(self, text: bytes, separator: int) -> tuple[bytes, list[int]]:
+        """Joined records, and the offsets in ``text`` of what was replaced, rising."""
+        return self._replaced(text, self._matches(self.expression.over(separator), text))
+
+    def _matches(self, pattern: re.Pattern[bytes], text: bytes) -> Iterator[re.Match[bytes]]:
+        if self.hint is None:
+            for match in pattern.finditer(text):
+                if match.start() < len(text):  # behind the last separator there is no record
+                    yield match
+            return
+        reached = 0
+        for hint in offsets(text, [self.hint])[0].tolist():
+            if hint < reached:
+                continue
+            if self.before:
+                found = pattern.search(text, max(reached, hint - self.before), hint + self.after)
+            else:
+                found = pattern.match(text, hint)
+            if found is not None and found.start() <= hint:  # else the next hint finds it, and all of it
+                yield found
+                reached = found.end()
+
+    def _replaced(self, text: bytes, matches: Iterator[re.Match[bytes]]) -> tuple[bytes, list[int]]:
+        is_template = b"\\" in self.replacement
+        pieces: list[bytes] = []
+        starts: list[int] = []
+        reached = growth = 0
+        for match in matches:
+            if self.accepts is not None and not self.accepts(match):
+                continue
+            begin, end = match.span()
+            new = match.expand(self.replacement) if is_template else self.replacement
+            growth += len(new) - (end - begin)
+            pieces += text[reached:begin], new if growth <= GROWTH_BYTES_MAX else b""
+            starts.append(begin)
+            reached = end
+        if not starts:
+            return text, starts
+        return b"".join([*pieces, text[reached:]]), starts
+
+
+def found_in(expression: Expression, text: bytes, separator: int) -> list[int]:
+    """Offsets in joined ``text`` where ``expression`` finds something: the first one in each record that has one."""
+    search = expression.over(separator).search
+    apart = bytes([separator])
+    starts: list[int] = []
+    at = 0
+    while at < len(text):
+        match = search(text, at)
+        if match is None or match.start() == len(text):
+            break
+        starts.append(match.start())
+        at = text.index(apart, match.start()) + 1
+    return starts
