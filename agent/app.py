@@ -59,10 +59,11 @@ async def follow(config: Config, stop: asyncio.Event, listening: Callable[[Addre
     async with contextlib.AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession())
         client = Client(session, config.aggregator_url, origin, config.token_file)
-        tail = Tail(config.cluster, config.record_bytes, metrics)
+        rules = config.all_rules()
+        tail = Tail(config.cluster, config.record_bytes, metrics, rules)
         collector = Collector(tail, Builder(origin, config.batch_bytes), config.flush_after_s, metrics)
         stack.callback(collector.close)
-        watch = Watch(str(config.pods_dir), collector, metrics, use_inotify=config.inotify)
+        watch = Watch(str(config.pods_dir), collector, metrics, use_inotify=config.inotify, collects=rules.collects)
         stack.callback(watch.close)
         shipper = Shipper(collector, client, metrics)
         positions = Positions(collector, client)

@@ -259,8 +259,8 @@ _OPTIONS: Final = (
         callback=_each(redactions_of),
         envvar="LOGBOOM_REDACT",
         show_envvar=True,
-        help=f"Replace what a regex finds, or something ready-made: {', '.join(READY_MADE)}, or all. Repeatable; in the "
-        "variable one a line.",
+        help=f"Replace what a regex finds, or something ready-made: {', '.join(READY_MADE)}, or all. Repeatable; in "
+        "the variable one a line.",
     ),
     click.option(
         "--rate",

@@ -77,12 +77,12 @@ class Metrics:
         )
         self.excluded_containers = Gauge(
             "logboom_agent_excluded_containers",
-            "Containers that are not collected, as the rules say.",
+            "Containers that are not to be collected.",
             registry=registry,
         )
         self.deferred_containers = Gauge(
             "logboom_agent_deferred_containers",
-            "Containers that wait, for their pod is over its rate.",
+            "Containers of pods that are over their rate.",
             registry=registry,
         )
         self.deferred_bytes = Gauge(

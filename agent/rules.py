@@ -1,9 +1,9 @@
 """What is to be done with a container's log, by globs over its namespace, pod and name.
 
-A glob is ``namespace/pod/container``, each part with ``*``, ``?`` and ``[…]``; parts that are left out are ``*``. What is
-included by some glob (or no glob includes anything) and excluded by none is collected. For everything else each key is
-looked for by itself: in the rules, in their order, the first one that matches and has the key gives its value, else the
-defaults do. So a rule need only say what is different, and an empty list undoes a default.
+A glob is ``namespace/pod/container``, each part with ``*``, ``?`` and ``[…]``; parts that are left out are ``*``. What
+is included by some glob (or no glob includes anything) and excluded by none is collected. For everything else each key
+is looked for by itself: of the rules, in their order, the first one that matches and has the key gives its value. What
+the options say is the last rule, for all. So a rule need only say what is different; ``[]`` and 0 undo what follows.
 """
 
 from __future__ import annotations

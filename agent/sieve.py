@@ -168,10 +168,8 @@ class Sieve:
         self._metrics.sieve_seconds.inc(seconds)
         if seconds > SLOW_ROUND_S and (self._said_s is None or now_s - self._said_s > SAY_AGAIN_AFTER_S):
             self._said_s = now_s
-            slowest = max(self._seconds, key=lambda name: self._seconds[name])
+            its_s, slowest = max((seconds, name) for name, seconds in self._seconds.items())
             _log.warning(
                 "dropping and redacting takes long, and nothing is read meanwhile; simplify the slowest expression",
-                extra=fields(
-                    seconds=f"{seconds:.3f}", slowest=slowest, slowest_seconds=f"{self._seconds[slowest]:.3f}"
-                ),
+                extra=fields(seconds=f"{seconds:.3f}", slowest=slowest, slowest_seconds=f"{its_s:.3f}"),
             )

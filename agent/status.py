@@ -53,6 +53,7 @@ class Status(msgspec.Struct, frozen=True):
     refused: str
     inotify: bool
     lag_bytes: int
+    excluded_containers: int
     files: tuple[FileStatus, ...]
 
 
@@ -91,6 +92,7 @@ def status_app(  # noqa: PLR0917 - one of each part, all different
                 shipper.refused,
                 watch.has_inotify,
                 lag,
+                watch.excluded,
                 files,
             )
         )

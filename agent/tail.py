@@ -21,11 +21,14 @@ from agent import cri, docker
 from agent.assemble import Records, assemble, flush
 from agent.lines import Format, Lines, Segment
 from agent.logfile import LogFile
+from agent.rate import Rates
+from agent.rules import Rules
+from agent.sieve import Sieve
 from agent.stretch import Stretch, read
 from service.logs import fields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from agent.discovery import Listing
     from agent.metrics import Metrics
@@ -66,10 +69,13 @@ class Round(msgspec.Struct, frozen=True):
 class Tail:
     """Follows files: owns every `LogFile`, so every open descriptor, until `close` (idempotent)."""
 
-    def __init__(self, cluster: str, record_bytes_max: int, metrics: Metrics) -> None:
+    def __init__(self, cluster: str, record_bytes_max: int, metrics: Metrics, rules: Rules | None = None) -> None:
         self._cluster = cluster
         self._record_bytes_max = record_bytes_max
         self._metrics = metrics
+        self._rules = rules or Rules()
+        self._sieve = Sieve(record_bytes_max, metrics)
+        self._rates = Rates()
         self._directories: dict[str, list[LogFile]] = {}
         self._sources: dict[bytes, LogFile] = {}
         # Whether some file waited to be placed when it was looked at last.
@@ -77,6 +83,8 @@ class Tail:
         # As of the last look: open descriptors, and files with something to read, those that were served last behind.
         self._open: list[tuple[LogFile, int]] = []
         self._ready: dict[LogFile, None] = {}
+        # Those that have something to read, but whose pod is over its rate.
+        self._deferred: list[LogFile] = []
         self._thorough_s = 0.0
 
     def files(self) -> Iterator[LogFile]:
@@ -88,6 +96,7 @@ class Tail:
         """Follow what ``listing`` shows of a container: new files, renamed ones, those that went away."""
         before = self._directories.get(listing.directory, [])
         gone = {(file.entry.device, file.entry.inode): file for file in before}
+        treatment = before[0].treatment if before else self._rules.treatment(listing.container)
         files: list[LogFile] = []
         for entry in listing.entries:
             if entry.generation.gzip:
@@ -104,7 +113,7 @@ class Tail:
             else:
                 if file is not None:
                     self._drop(file)
-                file = LogFile(listing.directory, listing.container, entry)
+                file = LogFile(listing.directory, listing.container, entry, treatment)
             files.append(file)
         for file in gone.values():
             if file.fd is None or file.finished:
@@ -125,7 +134,7 @@ class Tail:
         for file in grown:
             self._look_at(file, now_s)
             self.waiting = self.waiting or file.awaits_place(now_s)
-        self._ready = {file: None for file in (*self._ready, *grown) if file.readable}
+        self._find_ready((*self._ready, *grown, *self._deferred), now_s)
         return bool(self._ready)
 
     def _look_at_all(self, now_s: float) -> None:
@@ -141,8 +150,18 @@ class Tail:
             if given_up:
                 self._keep(directory, [file for file in files if file.fd is not None or file.listed])
         self._open = [(file, file.fd) for file in self.files() if file.fd is not None]
-        self._ready = {file: None for file in (*self._ready, *self.files()) if file.readable}
+        self._find_ready((*self._ready, *self.files()), now_s)
         self._thorough_s = now_s + THOROUGH_EVERY_S
+
+    def _find_ready(self, files: Iterable[LogFile], now_s: float) -> None:
+        self._ready = {}
+        self._deferred = []
+        for file in dict.fromkeys(files):
+            if file.readable:
+                if self._rates.defers(file, now_s):
+                    self._deferred.append(file)
+                else:
+                    self._ready[file] = None
 
     def _unsettle(self) -> None:
         """Descriptors have come or gone: look at every file next time."""
@@ -201,7 +220,7 @@ class Tail:
             if file.placed and file.searched >= file.size and now_s - file.grown_s > PATIENCE_S:
                 records = flush(file.assembly, file.read)
                 if records is not None:
-                    rounds.append(_round(records, [file]))
+                    rounds.append(self._round(records, [file]))
         return rounds
 
     def measure(self) -> None:
@@ -210,6 +229,9 @@ class Tail:
         self._metrics.files.set(len(files))
         self._metrics.open_files.set(sum(file.fd is not None for file in files))
         self._metrics.lag_bytes.set(sum(file.lag_bytes for file in files))
+        self._metrics.deferred_containers.set(len({file.directory for file in self._deferred}))
+        self._metrics.deferred_bytes.set(sum(file.size - file.read for file in self._deferred))
+        self._rates.prune(time.monotonic())
 
     def close(self) -> None:
         """Close every file."""
@@ -219,6 +241,7 @@ class Tail:
         self._sources.clear()
         self._open.clear()
         self._ready.clear()
+        self._deferred.clear()
 
     def _keep(self, directory: str, files: list[LogFile]) -> None:
         if files:
@@ -322,6 +345,7 @@ class Tail:
 
     def _blocks(self) -> Iterator[Stretch]:
         """Lines of one file of each container in turn, until the round is full."""
+        now_s = time.monotonic()
         size = 0
         served: set[str] = set()
         for ready in list(self._ready):
@@ -331,12 +355,17 @@ class Tail:
             if file is None or ready.directory in served:
                 continue
             served.add(ready.directory)
+            if self._rates.defers(file, now_s):  # another container of its pod has just been read
+                self._ready.pop(ready)
+                self._deferred.append(ready)
+                continue
             block = self._read(file)
             # Whoever was served comes last next time, and whoever had its turn.
             for each in (ready, file):
                 self._ready.pop(each, None)
                 self._ready[each] = None
             if block is not None:
+                self._rates.take(file, len(block.data), now_s)
                 yield block
                 size += len(block.data)
                 if size >= ROUND_BYTES_MAX:
@@ -356,16 +385,18 @@ class Tail:
         self._metrics.read_bytes.inc(len(data))
         lines = parse(data, segments)
         files = [block.file for block in blocks]
-        return _round(assemble(lines, [file.assembly for file in files], segments, self._record_bytes_max), files)
+        return self._round(assemble(lines, [file.assembly for file in files], segments, self._record_bytes_max), files)
 
-
-def _round(records: Records, files: list[LogFile]) -> Round:
-    parts = []
-    last = -1
-    for file, rows, end in zip(files, records.rows.tolist(), records.ends.tolist(), strict=True):
-        last += rows
-        if rows:
-            parts.append(Part(file, file.shipped, end, rows))
-            file.shipped = end
-            file.time_ns = int(records.times[last])
-    return Round(records, tuple(parts))
+    def _round(self, records: Records, files: list[LogFile]) -> Round:
+        """What is left of ``records`` by the rules of ``files``; a file is reached further also if nothing is left."""
+        lasts = (records.rows.cumsum() - 1).tolist()
+        for file, rows, last in zip(files, records.rows.tolist(), lasts, strict=True):
+            if rows:
+                file.time_ns = int(records.times[last])
+        left = self._sieve.sift(records, [file.treatment for file in files])
+        parts = []
+        for file, rows, end in zip(files, left.rows.tolist(), left.ends.tolist(), strict=True):
+            if rows or end > file.shipped:
+                parts.append(Part(file, file.shipped, end, rows))
+                file.shipped = end
+        return Round(left, tuple(parts))

@@ -195,11 +195,12 @@ def _load(ctx: click.Context, param: click.Parameter, path: Path | None) -> None
             raise click.BadParameter(f"{path}: there is no option {key!r}{hint}", ctx, param)
         option = known[name]
         if isinstance(option, click.Option) and option.multiple:
-            values_of = value if isinstance(value, list) else [value]
-            if any(isinstance(each, dict | list) for each in values_of):
+            several = value if isinstance(value, list) else [value]
+            if any(isinstance(each, dict | list) for each in several):
                 raise click.BadParameter(f"{path}: {key!r} takes a list of values", ctx, param)
-            value = values_of
-        elif isinstance(value, dict | list) and not isinstance(option.type, TablesType):
+            defaults[str(option.name)] = several
+            continue
+        if isinstance(value, dict | list) and not isinstance(option.type, TablesType):
             raise click.BadParameter(f"{path}: {key!r} takes one value, not several", ctx, param)
         defaults[str(option.name)] = value
     ctx.default_map = defaults
