@@ -84,9 +84,8 @@ def cards(letters: Letters) -> Offsets:
     if apart.any():
         found.append(np.flatnonzero(apart))
     if many.any():
-        offsets = np.flatnonzero(many)
-        # Only where a row of digits begins: a number is not looked for inside another.
-        found.append(offsets[np.diff(offsets, prepend=-2) > 1])
+        # Not only where a row of digits begins: the bytes may be those of records without anything between them.
+        found.append(np.flatnonzero(many))
     return np.sort(np.concatenate(found)) if found else np.empty(0, np.int64)
 
 

@@ -15,14 +15,12 @@ r"""Redactions by name: credentials and personal data as they turn up in logs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import re
+from typing import Final
 
 from agent.expression import Expression
 from agent.hints import cards, words
 from agent.redaction import Redaction
-
-if TYPE_CHECKING:
-    import re
 
 # Every repeat has a bound, or its bytes do not begin a match themselves: the time is linear in the record's length.
 _TOKEN: Final = r"[A-Za-z0-9._~+/=-]"  # noqa: S105 - a class of characters
@@ -30,12 +28,12 @@ _ASSIGNED: Final = r"""\\?["']?\s{0,8}(?:=>|:=|[:=])\s{0,8}"""
 _PARAMETER: Final = r"""[\w-]{1,32}=(?:\\?"[^"\\]{0,512}\\?"|[^\s,"'\\]+)"""
 
 _AUTHORIZATION: Final = rf"""(?xi)
-    ( authorization {_ASSIGNED} \\?["'\[]{{0,2}}
+    ( authorization {_ASSIGNED} \\?["'\[]{{0,2}} (?:digest|hawk|signature|aws4-hmac-sha256) \s{{1,8}} )
+    {_PARAMETER} (?: \s{{0,4}} , \s{{0,4}} {_PARAMETER} )*
+  | ( authorization {_ASSIGNED} \\?["'\[]{{0,2}}
         (?: (?:bearer|basic|token|negotiate|apikey) \s{{1,8}} (?={_TOKEN}{{8}}) | (?={_TOKEN}{{16}}) )
     | bearer \s{{1,8}} (?={_TOKEN}{{16}})
     ) {_TOKEN}+
-  | ( authorization {_ASSIGNED} \\?["'\[]{{0,2}} (?:digest|hawk|signature|aws4-hmac-sha256) \s{{1,8}} )
-    {_PARAMETER} (?: \s{{0,4}} , \s{{0,4}} {_PARAMETER} )*
 """
 _JWT: Final = r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]*){1,3}"
 _PREFIXED: Final = r"""(?x) (?<![A-Za-z0-9])
@@ -76,7 +74,6 @@ _LOCAL_BYTES_MAX: Final = 64  # RFC 5321
 _EMAIL: Final = (
     rf"(?<!{_LOCAL}){_LOCAL}{{1,{_LOCAL_BYTES_MAX}}}+@(?:[A-Za-z0-9-]{{1,63}}\.){{1,8}}[A-Za-z]{{2,24}}(?![A-Za-z0-9])"
 )
-_DOMAIN_BYTES_MAX: Final = 1 + 8 * 64 + 24 + 1
 _LUHN: Final = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 
 
@@ -115,8 +112,7 @@ READY_MADE: Final = {
             Expression(_EMAIL),
             b"[redacted:email]",
             words(b"@"),
-            before=_LOCAL_BYTES_MAX,
-            after=_DOMAIN_BYTES_MAX,
+            lead=bytes(byte for byte in range(256) if re.fullmatch(_LOCAL.encode(), bytes([byte]))),
         ),
     )
 }

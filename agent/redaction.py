@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # What the replacements of one redaction may add to the records of a round; of what goes beyond only nothing is left.
 # A round's records have a megabyte, so it takes an expression that finds nearly every byte.
 GROWTH_BYTES_MAX: Final = 4 << 20
+# More than a match may have in front of a hint.
+LEAD_MAX: Final = 80
 # Of a replacement, for the same reason.
 REPLACEMENT_BYTES_MAX: Final = 256
 
@@ -27,17 +29,16 @@ REPLACEMENT_BYTES_MAX: Final = 256
 class Redaction(msgspec.Struct, frozen=True, eq=False):
     """Replaces what ``expression`` finds by ``replacement``, a template as `re.sub` takes it.
 
-    ``name``: what it is counted under. ``hint``: where to look; None for everywhere. Every match holds a byte that
-    `hint` points at, no more than ``before`` bytes behind its beginning, and ends at most ``after`` bytes behind that.
-    ``accepts``: says of a match whether it is one.
+    ``name``: what it is counted under. ``hint``: where to look; None for everywhere. A match can only begin where it
+    points, or, where bytes of ``lead`` stand right before that, at the first of them, of which no more than `LEAD_MAX`
+    are looked at. ``accepts``: says of a match whether it is one.
     """
 
     name: str
     expression: Expression
     replacement: bytes
     hint: Callable[[Letters], Offsets] | None = None
-    before: int = 0
-    after: int = 0
+    lead: bytes = b""
     accepts: Callable[[re.Match[bytes]], bool] | None = None
 
     def replace(self, record: bytes) -> tuple[bytes, int]:
@@ -59,11 +60,14 @@ class Redaction(msgspec.Struct, frozen=True, eq=False):
         for hint in offsets(text, [self.hint])[0].tolist():
             if hint < reached:
                 continue
-            if self.before:
-                found = pattern.search(text, max(reached, hint - self.before), hint + self.after)
-            else:
-                found = pattern.match(text, hint)
-            if found is not None and found.start() <= hint:  # else the next hint finds it, and all of it
+            begin = hint
+            if self.lead:
+                begin = max(0, hint - LEAD_MAX)
+                begin += len(text[begin:hint].rstrip(self.lead))
+                if begin < reached:
+                    continue
+            found = pattern.match(text, begin)
+            if found is not None:
                 yield found
                 reached = found.end()
 
