@@ -50,7 +50,7 @@ class Passage(msgspec.Struct, frozen=True, eq=False):
             return np.ones(self.lengths.size, np.bool_)
         found = np.zeros(self.lengths.size, np.bool_)
         ends = np.cumsum(self.lengths)
-        for at in offsets(self.body, known):
+        for at in offsets(self.body, known, ends - self.lengths):
             found[np.searchsorted(ends, at, side="right")] = True
         return found
 

@@ -19,7 +19,7 @@ import re
 from typing import Final
 
 from agent.expression import Expression
-from agent.hints import cards, words
+from agent.hints import at_signs, cards, words
 from agent.redaction import Redaction
 
 # Every repeat has a bound, or its bytes do not begin a match themselves: the time is linear in the record's length.
@@ -90,28 +90,49 @@ READY_MADE: Final = {
             "authorization",
             Expression(_AUTHORIZATION),
             rb"\1\2[redacted:authorization]",
-            words(b"auth?r?z", b"b?ar?r", fold=True),
+            words({b"authoriz": b"auth", b"bearer": b"bear"}, fold=True),
         ),
-        Redaction("jwt", Expression(_JWT), b"[redacted:jwt]", words(b"eyJ")),
+        Redaction("jwt", Expression(_JWT), b"[redacted:jwt]", words({b"eyJ": b"yJ"})),
         Redaction(
             "api-token",
             Expression(_PREFIXED),
             b"[redacted:api-token]",
-            words(b"A?IA", b"gh?_", b"g????b_p", b"gl?at-", b"xox", b"?k_????_", b"AIz", b"npm_"),
+            words(
+                {
+                    b"A?IA": b"IA",
+                    b"gh?_": b"gh",
+                    b"github_p": b"b_",
+                    b"glpat-": b"lp",
+                    b"xo??-": b"xo",
+                    b"?k_????_": b"k_",
+                    b"AIza": b"Iz",
+                    b"npm_": b"pm",
+                }
+            ),
         ),
-        Redaction("url-password", Expression(_IN_URL), rb"\1[redacted:url-password]", words(b"://")),
+        Redaction("url-password", Expression(_IN_URL), rb"\1[redacted:url-password]", words({b"://": b"//"})),
         Redaction(
             "secret",
             Expression(_SECRET),
             rb"\1\2\3\4[redacted:secret]",
-            words(b"pass", b"pwd", b"s?cr", b"t?ken", b"key", fold=True),
+            words(
+                {
+                    b"passw": b"sw",
+                    b"passp": b"sp",
+                    b"pwd": b"wd",
+                    b"secret": b"cret",
+                    b"token": b"oken",
+                    b"key": b"ey",
+                },
+                fold=True,
+            ),
         ),
         Redaction("card", Expression(_CARD), b"[redacted:card]", cards, accepts=luhn),
         Redaction(
             "email",
             Expression(_EMAIL),
             b"[redacted:email]",
-            words(b"@"),
+            at_signs,
             lead=bytes(byte for byte in range(256) if re.fullmatch(_LOCAL.encode(), bytes([byte]))),
         ),
     )

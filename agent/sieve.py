@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# A round is a megabyte, which ordinary expressions search in milliseconds; while one is searched, nothing else is read.
+# A round is a megabyte, which ordinary expressions search in milliseconds of CPU; while one is searched, nothing else is read.
 SLOW_ROUND_S: Final = 0.5
 SAY_AGAIN_AFTER_S: Final = 60.0
 
@@ -40,10 +40,17 @@ _Bools = npt.NDArray[np.bool_]
 class Sieve:
     """Applies treatments, counts what it did, and says which expression takes long."""
 
-    def __init__(self, record_bytes_max: int, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        record_bytes_max: int,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+        cpu_clock: Callable[[], float] = time.thread_time,
+    ) -> None:
         self._record_bytes_max = record_bytes_max
         self._metrics = metrics
         self._clock = clock
+        self._cpu_clock = cpu_clock
         self._said_s: float | None = None
         self._seconds: defaultdict[str, float] = defaultdict(float)
 
@@ -112,19 +119,19 @@ class Sieve:
         separator = passage.separator(treatment.drop) if treatment.drop else None
         text = b"" if separator is None else passage.joined(separator)
         for expression in treatment.drop:
-            began_s = self._clock()
+            began_s = self._cpu_clock()
             if separator is None:
                 dropped |= [expression.alone.search(record) is not None for record in passage.records()]
             elif starts := found_in(expression, text, separator):
                 dropped[rows_of(starts, text, separator)] = True
-            self._seconds[expression.text] += self._clock() - began_s
+            self._seconds[expression.text] += self._cpu_clock() - began_s
         return dropped
 
     def _redacted(self, passage: Passage, redactions: Sequence[Redaction]) -> Passage:
         """``passage`` with everything replaced; itself if there was nothing."""
-        began_s = self._clock()
+        began_s = self._cpu_clock()
         candidates = passage.candidates([redaction.hint for redaction in redactions])
-        self._seconds["ready-made patterns"] += self._clock() - began_s
+        self._seconds["ready-made patterns"] += self._cpu_clock() - began_s
         if not candidates.any():
             return passage
         part = passage.only(candidates)
@@ -140,36 +147,38 @@ class Sieve:
     def _together(self, part: Passage, redactions: Sequence[Redaction], separator: int) -> Passage:
         joined = text = part.joined(separator)
         for redaction in redactions:
-            began_s = self._clock()
+            began_s = self._cpu_clock()
             before = text
             text, starts = redaction.replace_joined(before, separator)
             if starts:
                 self._count(redaction, rows_of(starts, before, separator).size)
-            self._seconds[redaction.expression.text] += self._clock() - began_s
+            self._seconds[redaction.expression.text] += self._cpu_clock() - began_s
         return part if text is joined else separated(text, separator)
 
     def _one_by_one(self, part: Passage, redactions: Sequence[Redaction]) -> Passage:
         """For records whose bytes leave no separator: none of them is text."""
         records = list(part.records())
         for redaction in redactions:
-            began_s = self._clock()
+            began_s = self._cpu_clock()
             replaced = [redaction.replace(record) for record in records]
             records = [record for record, _ in replaced]
             self._count(redaction, sum(places > 0 for _, places in replaced))
-            self._seconds[redaction.expression.text] += self._clock() - began_s
+            self._seconds[redaction.expression.text] += self._cpu_clock() - began_s
         return Passage(b"".join(records), np.array([len(record) for record in records], np.int64))
 
     def _count(self, redaction: Redaction, records: int) -> None:
         self._metrics.redacted_records.labels(redaction.name).inc(records)
 
     def _note_time(self) -> None:
-        now_s = self._clock()
         seconds = sum(self._seconds.values())
         self._metrics.sieve_seconds.inc(seconds)
-        if seconds > SLOW_ROUND_S and (self._said_s is None or now_s - self._said_s > SAY_AGAIN_AFTER_S):
+        if seconds <= SLOW_ROUND_S:
+            return
+        now_s = self._clock()
+        if self._said_s is None or now_s - self._said_s > SAY_AGAIN_AFTER_S:
             self._said_s = now_s
             its_s, slowest = max((seconds, name) for name, seconds in self._seconds.items())
             _log.warning(
-                "dropping and redacting takes long, and nothing is read meanwhile; simplify the slowest expression",
+                "dropping and redacting take long, and nothing is read meanwhile; simplify the slowest expression",
                 extra=fields(seconds=f"{seconds:.3f}", slowest=slowest, slowest_seconds=f"{its_s:.3f}"),
             )
