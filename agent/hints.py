@@ -66,7 +66,8 @@ class Letters:
 
     def holds(self, at: Offsets, byte: int, *, fold: bool) -> _Marks:
         """Whether ``byte`` stands at each of ``at``; nothing stands behind the end."""
-        return self._padded[int(fold)][at] == byte
+        marks: _Marks = self._padded[int(fold)][at] == byte
+        return marks
 
 
 def words(shapes: Mapping[bytes, bytes], *, fold: bool = False) -> Callable[[Letters], Offsets]:
@@ -115,7 +116,8 @@ def cards(letters: Letters) -> Offsets:
     begins = (at == 0) | ~digit[at - 1]
     if letters.begins is not None:
         begins |= letters.begins[at]
-    return at[begins]
+    candidates: Offsets = at[begins]
+    return candidates
 
 
 def offsets(

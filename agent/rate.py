@@ -14,7 +14,10 @@ import msgspec
 from service.logs import fields
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agent.logfile import LogFile
+    from agent.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +38,8 @@ class _Bucket(msgspec.Struct):
 class Rates:
     """The buckets of the pods that are read at a limited rate; containers of a pod with the same rate share one."""
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
         self._buckets: dict[tuple[str, int], _Bucket] = {}
 
     def defers(self, file: LogFile, now_s: float) -> bool:
@@ -64,8 +68,10 @@ class Rates:
             _fill(bucket, rate, now_s)
             bucket.level -= size_bytes
 
-    def prune(self, now_s: float) -> None:
-        """Forget the pods that have not been read for so long that they may write a whole burst, and were not named."""
+    def measure(self, deferred: Sequence[LogFile], now_s: float) -> None:
+        """Bring the gauges up to date, and forget the pods that have been within their rate for long."""
+        self._metrics.deferred_containers.set(len({file.directory for file in deferred}))
+        self._metrics.deferred_bytes.set(sum(file.size - file.read for file in deferred))
         for (uid, rate), bucket in list(self._buckets.items()):
             _fill(bucket, rate, now_s)
             if bucket.level >= rate * BURST_S and now_s - bucket.said_s > SAY_AGAIN_AFTER_S:

@@ -171,7 +171,7 @@ def rate_of(value: str | int) -> int:
     """Bytes a second of a size; 0: no limit. Raises `ValueError`."""
     rate = size_of(value)
     if 0 < rate < RATE_LEAST:
-        raise ValueError(f"{value!r} is less than {RATE_LEAST >> 10}KiB a second")
+        raise ValueError(f"rate: {value!r} is less than {RATE_LEAST >> 10}KiB a second")
     return rate
 
 

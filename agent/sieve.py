@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# A round is a megabyte, which ordinary expressions search in milliseconds of CPU; while one is searched, nothing else is read.
+# CPU. A round is a megabyte, which ordinary expressions search in milliseconds; meanwhile nothing else is read.
 SLOW_ROUND_S: Final = 0.5
 SAY_AGAIN_AFTER_S: Final = 60.0
 

@@ -75,7 +75,7 @@ class Tail:
         self._metrics = metrics
         self._rules = rules or Rules()
         self._sieve = Sieve(record_bytes_max, metrics)
-        self._rates = Rates()
+        self._rates = Rates(metrics)
         self._directories: dict[str, list[LogFile]] = {}
         self._sources: dict[bytes, LogFile] = {}
         # Whether some file waited to be placed when it was looked at last.
@@ -134,7 +134,7 @@ class Tail:
         for file in grown:
             self._look_at(file, now_s)
             self.waiting = self.waiting or file.awaits_place(now_s)
-        self._find_ready((*self._ready, *grown, *self._deferred), now_s)
+        self._find_ready((*self._deferred, *self._ready, *grown), now_s)
         return bool(self._ready)
 
     def _look_at_all(self, now_s: float) -> None:
@@ -150,12 +150,12 @@ class Tail:
             if given_up:
                 self._keep(directory, [file for file in files if file.fd is not None or file.listed])
         self._open = [(file, file.fd) for file in self.files() if file.fd is not None]
-        self._find_ready((*self._ready, *self.files()), now_s)
+        self._find_ready((*self._deferred, *self._ready, *self.files()), now_s)
         self._thorough_s = now_s + THOROUGH_EVERY_S
 
     def _find_ready(self, files: Iterable[LogFile], now_s: float) -> None:
-        self._ready = {}
-        self._deferred = []
+        """Those of ``files`` that can be read now; of a pod that is over its rate, who has waited comes first."""
+        self._ready, self._deferred = {}, []
         for file in dict.fromkeys(files):
             if file.readable:
                 if self._rates.defers(file, now_s):
@@ -229,9 +229,7 @@ class Tail:
         self._metrics.files.set(len(files))
         self._metrics.open_files.set(sum(file.fd is not None for file in files))
         self._metrics.lag_bytes.set(sum(file.lag_bytes for file in files))
-        self._metrics.deferred_containers.set(len({file.directory for file in self._deferred}))
-        self._metrics.deferred_bytes.set(sum(file.size - file.read for file in self._deferred))
-        self._rates.prune(time.monotonic())
+        self._rates.measure(self._deferred, time.monotonic())
 
     def close(self) -> None:
         """Close every file."""
@@ -241,7 +239,6 @@ class Tail:
         self._sources.clear()
         self._open.clear()
         self._ready.clear()
-        self._deferred.clear()
 
     def _keep(self, directory: str, files: list[LogFile]) -> None:
         if files:

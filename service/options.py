@@ -134,9 +134,10 @@ class TablesType(click.ParamType[tuple[_T, ...]], Generic[_T]):
         """The key in front of what is wrong with it, as nobody writes ``$.key[0]``; a hint if there is no such key."""
         reason, _, path = message.partition(" - at `$")
         place = path.removesuffix("`").lstrip(".")
+        reason = reason.replace(" | null", "")  # TOML has none: it is what a key that is not there means
         unknown = re.fullmatch(r"Object contains unknown field `(.*)`", reason)
         if unknown is not None:
-            near = difflib.get_close_matches(unknown[1], self.table.__struct_fields__, 1)
+            near = [] if place else difflib.get_close_matches(unknown[1], self.table.__struct_fields__, 1)
             reason = f"there is no key {unknown[1]!r}" + (f"; did you mean {near[0]!r}?" if near else "")
         return f"{place}: {reason}" if place else reason
 
