@@ -25,6 +25,19 @@ LEAD_MAX: Final = 80
 # Of a replacement, for the same reason.
 REPLACEMENT_BYTES_MAX: Final = 256
 
+# What may be special in a template, but for octal escapes, which `agent.rules` refuses.
+_TOKEN: Final = re.compile(rb"\\(?:g<(\w+)>|([1-9][0-9]?)|([abfnrtv\\]))")
+_ESCAPES: Final = {
+    b"a": b"\a",
+    b"b": b"\b",
+    b"f": b"\f",
+    b"n": b"\n",
+    b"r": b"\r",
+    b"t": b"\t",
+    b"v": b"\v",
+    b"\\": b"\\",
+}
+
 
 class Redaction(msgspec.Struct, frozen=True, eq=False):
     """Replaces what ``expression`` finds by ``replacement``, a template as `re.sub` takes it.
@@ -72,7 +85,7 @@ class Redaction(msgspec.Struct, frozen=True, eq=False):
                 reached = found.end()
 
     def _replaced(self, text: bytes, matches: Iterator[re.Match[bytes]]) -> tuple[bytes, list[int]]:
-        is_template = b"\\" in self.replacement
+        template = _template(self.replacement)
         pieces: list[bytes] = []
         starts: list[int] = []
         reached = growth = 0
@@ -80,7 +93,7 @@ class Redaction(msgspec.Struct, frozen=True, eq=False):
             if self.accepts is not None and not self.accepts(match):
                 continue
             begin, end = match.span()
-            new = match.expand(self.replacement) if is_template else self.replacement
+            new = b"".join([each if isinstance(each, bytes) else match[each] or b"" for each in template])
             growth += len(new) - (end - begin)
             pieces += text[reached:begin], new if growth <= GROWTH_BYTES_MAX else b""
             starts.append(begin)
@@ -88,6 +101,22 @@ class Redaction(msgspec.Struct, frozen=True, eq=False):
         if not starts:
             return text, starts
         return b"".join([*pieces, text[reached:]]), starts
+
+
+def _template(replacement: bytes) -> list[bytes | int | str]:
+    """The text in a template of `re.sub`, and the groups between. `re.Match.expand` would parse it for every match."""
+    pieces: list[bytes | int | str] = []
+    at = 0
+    for token in _TOKEN.finditer(replacement):
+        group = token[1] or token[2]
+        pieces.append(replacement[at : token.start()])
+        if group is None:
+            pieces.append(_ESCAPES[token[3]])
+        else:
+            pieces.append(int(group) if group.isdigit() else group.decode())
+        at = token.end()
+    pieces.append(replacement[at:])
+    return [piece for piece in pieces if piece != b""]
 
 
 def found_in(expression: Expression, text: bytes, separator: int) -> list[int]:

@@ -193,7 +193,7 @@ def redaction_of(configured: Replacement) -> Redaction:
         expression.alone.sub(template, b"")
     except (re.error, IndexError) as error:
         raise ValueError(f"redact: the replacement {configured.replacement!r} is no template: {error}") from error
-    if re.search(rb"\\[0-7]{3}", template):
+    if re.search(rb"\\(0|[0-7]{3})", template):
         # It might make a byte that stands between records.
         raise ValueError(f"redact: the replacement {configured.replacement!r} has an octal escape; write the character")
     return Redaction(CUSTOM, expression, template)

@@ -137,6 +137,7 @@ def test_what_cannot_be_redacted_is_refused(one: str, said: str) -> None:
         ("a", r"\1", "is no template: invalid group reference 1"),
         ("a", r"\g<x>", "is no template: unknown group name 'x'"),
         ("a", r"\377", "has an octal escape"),
+        ("a", r"\0", "has an octal escape"),
         ("a", "x" * (REPLACEMENT_BYTES_MAX + 1), f"at most {REPLACEMENT_BYTES_MAX} bytes"),
     ],
 )
@@ -165,3 +166,13 @@ def test_rates(value: str | int, rate: int) -> None:
 def test_what_is_no_rate_is_refused(value: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         rate_of(value)
+
+
+@pytest.mark.parametrize(
+    "template", ["", "x", r"\1", r"<\g<1>|\g<x>|\2|\g<0>>", r"\n\t\\", r"\\1", r"a\.b", r"\g<1>0", "é"]
+)
+def test_a_replacement_is_what_it_is_to_a_regex(template: str) -> None:
+    pattern = "(?P<x>a)(b)?"
+    [redaction] = redactions_of(Replacement(pattern, template))
+    expected = re.sub(pattern.encode(), template.encode(), b"-ab-a-")
+    assert redaction.replace(b"-ab-a-") == (expected, 2)
