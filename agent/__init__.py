@@ -2,6 +2,11 @@
 
 config       the command line
 app          puts the parts together, owns every task and resource
+rules        what is to be done with a container's log, by globs
+expression   a regex over many records at once
+redaction    what is found and replaced
+hints        where to look for it
+readymade    redactions by name
 discovery    which containers the node has, and the files of each
 generations  what a file's name says: live, rotated, gzipped; in which order to read them
 inotify      news that a directory changed
@@ -11,6 +16,7 @@ tail         rounds of reading the files that are followed
 following    the files of every container as they come, are renamed, copied, truncated, and go away
 hold         how long deleted files are held open
 gaps         what is lost for good, until the store has been told
+rate         how fast the logs of a pod are read
 logfile      one followed file: where reading stands, its open partial lines
 gzipped      a compressed one, unpacked as it is read
 rounds       what one reading gives: records, and whose they are
@@ -21,6 +27,8 @@ cri          parser: the format of containerd and CRI-O
 docker       parser: the format of Docker's json-file driver
 assemble     partial lines to records, and the positions of records
 partials     which partial lines make one record, and when
+passage      records as one run of bytes
+sieve        drops and redacts the records of a round
 batch        records of many files to one batch; halves of a batch
 collect      reads rounds into batches, hands one over at a time
 client       HTTP to the aggregator: what each answer means

@@ -162,7 +162,8 @@ def _rows(batch: Batch, first: int, last: int) -> Batch:
     edge = 0
     for chunk in batch.chunks:
         begin, end = max(first, edge), min(last, edge + chunk.rows)
-        if begin < end:
+        # A chunk without rows says that its file is reached further: it belongs to one half as well.
+        if begin < end or (chunk.rows == 0 and (first <= edge < last or edge == last == len(batch.flags))):
             start_at = chunk.start if begin == edge else int(batch.positions[begin - 1])
             end_at = chunk.end if end == edge + chunk.rows else int(batch.positions[end - 1])
             chunks.append(msgspec.structs.replace(chunk, start=start_at, end=end_at, rows=end - begin))

@@ -5,16 +5,21 @@ from __future__ import annotations
 import re
 import socket
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import click
 import msgspec
 
 from agent.forecast import FILE_BYTES_DEFAULT, FILES_DEFAULT
+from agent.readymade import READY_MADE
+from agent.rules import RULES_MAX, Glob, Rule, Rules, expression_of, rate_of, redactions_of
 from service.logs import log_options
-from service.options import ADDRESS, DURATION, SIZE, Address, config_file_option
+from service.options import ADDRESS, DURATION, LINE, SIZE, Address, TablesType, config_file_option
 from wire.codec import BATCH_BYTES_MAX, NAME_BYTES_MAX, POSITION_MAX, RECORD_BYTES_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # A batch and a round more must stay under what the aggregator takes, and a record must fit beside them.
 BATCH_BYTES_DEFAULT: Final = 4 << 20
@@ -50,6 +55,18 @@ class Config(msgspec.Struct, frozen=True):
     rotation_files: int
     log_level: str
     log_format: str
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    multiline: bool = True
+    drop: tuple[str, ...] = ()
+    redact: tuple[str, ...] = ()
+    rate: int = 0
+    rules: tuple[Rule, ...] = ()
+
+    def all_rules(self) -> Rules:
+        """What is done with which container: what holds for all of them comes last."""
+        rest = Rule("*", self.multiline, self.drop, self.redact, self.rate)
+        return Rules(self.include, self.exclude, (*self.rules, rest))
 
 
 def _url(_: click.Context, __: click.Parameter, value: str) -> str:
@@ -83,6 +100,33 @@ def _between(least: float, most: float, unit: str) -> Any:
         return value
 
     return check
+
+
+def _each(check: Callable[[str], object]) -> Any:
+    """Every value is one that ``check`` does not raise `ValueError` for."""
+
+    def checked(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            try:
+                check(value)
+            except ValueError as error:
+                raise click.BadParameter(str(error)) from error
+        return values
+
+    return checked
+
+
+def _rate(_: click.Context, __: click.Parameter, value: int) -> int:
+    try:
+        return rate_of(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _rules(_: click.Context, __: click.Parameter, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    if len(rules) > RULES_MAX:
+        raise click.BadParameter(f"at most {RULES_MAX} rules, found {len(rules)}")
+    return rules
 
 
 def options(command: Any) -> Any:
@@ -233,6 +277,73 @@ _OPTIONS: Final = (
         show_default=True,
         show_envvar=True,
         help="Log files the node keeps of a container: the kubelet's containerLogMaxFiles, Docker's max-file.",
+    ),
+    click.option(
+        "--include",
+        multiple=True,
+        metavar="GLOB",
+        callback=_each(Glob),
+        envvar="LOGBOOM_INCLUDE",
+        show_envvar=True,
+        help="Collect only containers like namespace/pod/container (shop/cart-*; what is left out is *). Repeatable.",
+    ),
+    click.option(
+        "--exclude",
+        multiple=True,
+        metavar="GLOB",
+        callback=_each(Glob),
+        envvar="LOGBOOM_EXCLUDE",
+        show_envvar=True,
+        help="Do not collect containers like namespace/pod/container, included or not. Repeatable.",
+    ),
+    click.option(
+        "--multiline/--no-multiline",
+        default=True,
+        envvar="LOGBOOM_MULTILINE",
+        show_default=True,
+        show_envvar=True,
+        help="Join lines that belong together, as those of a stack trace, to one record.",
+    ),
+    click.option(
+        "--drop",
+        multiple=True,
+        type=LINE,
+        metavar="REGEX",
+        callback=_each(lambda text: expression_of("drop", text)),
+        envvar="LOGBOOM_DROP",
+        show_envvar=True,
+        help="Leave out records that the regex finds something in. Repeatable; in the variable one a line.",
+    ),
+    click.option(
+        "--redact",
+        multiple=True,
+        type=LINE,
+        metavar="NAME|REGEX",
+        callback=_each(redactions_of),
+        envvar="LOGBOOM_REDACT",
+        show_envvar=True,
+        help=f"Replace what a regex finds, or something ready-made: {', '.join(READY_MADE)}, or all. Repeatable; in "
+        "the variable one a line.",
+    ),
+    click.option(
+        "--rate",
+        type=SIZE,
+        default=0,
+        callback=_rate,
+        envvar="LOGBOOM_RATE",
+        show_default="no limit",
+        show_envvar=True,
+        help="Bytes read of one pod in a second; what it writes beyond that is read later.",
+    ),
+    click.option(
+        "--rules",
+        type=TablesType("rules", Rule),
+        default=(),
+        metavar="TOML",
+        callback=_rules,
+        envvar="LOGBOOM_RULES",
+        show_envvar=True,
+        help="What is different with some containers: tables [[rules]], in the TOML file or as text.",
     ),
     config_file_option(),
     log_options,

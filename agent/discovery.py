@@ -66,11 +66,20 @@ class _Known(msgspec.Struct):
 class Discovery:
     """Finds what changed below the pods directory. `scan` blocks; call it from a thread, one call at a time."""
 
-    def __init__(self, pods_dir: str, watch: Callable[[str], None], clock_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        pods_dir: str,
+        watch: Callable[[str], None],
+        clock_ns: Callable[[], int] = time.time_ns,
+        collects: Callable[[Container], bool] = lambda _: True,
+    ) -> None:
         self._pods_dir = pods_dir
         self._watch = watch
         self._clock_ns = clock_ns
+        self._collects = collects
         self._known: dict[str, _Known] = {}
+        # Directories of the containers that are not to be collected, as of the last scan: neither listed nor watched.
+        self.excluded: frozenset[str] = frozenset()
 
     def scan(self) -> list[Listing]:
         """Listings of the containers whose files may have changed since the last scan.
@@ -78,11 +87,16 @@ class Discovery:
         A pods directory that is not there has no containers; it may come. Raises `OSError` where it cannot be read.
         """
         found: dict[str, Container] = {}
+        excluded: set[str] = set()
         for directory, container in self._directories():
+            if not self._is_collected(directory, container):
+                excluded.add(directory)
+                continue
             if len(found) >= DIRECTORIES_MAX:
                 _log.error("too many containers, the rest is not read", extra=fields(directories_max=DIRECTORIES_MAX))
                 break
             found[directory] = container
+        self.excluded = frozenset(excluded)
         changed = [listing for name, container in found.items() if (listing := self._list_if_changed(name, container))]
         gone = self._known.keys() - found.keys()
         return changed + [Listing(directory, self._known.pop(directory).container, ()) for directory in gone]
@@ -100,6 +114,14 @@ class Discovery:
                 container = container_of(pod, name)
                 if container is not None:
                     yield f"{pod_directory}/{name}", container
+
+    def _is_collected(self, directory: str, container: Container) -> bool:
+        if directory in self.excluded:
+            return False
+        if directory in self._known or self._collects(container):
+            return True
+        _log.debug("container is not to be collected", extra=fields(directory=directory))
+        return False
 
     def _list_if_changed(self, directory: str, container: Container) -> Listing | None:
         known = self._known.get(directory)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from agent.accounts import Accounts
     from agent.discovery import Entry, Listing
     from agent.metrics import Metrics
+    from agent.rules import Rules
 
 _log = logging.getLogger(__name__)
 
@@ -47,10 +48,11 @@ class Following:
     ``spoilt``: files that were read as far as they can be. ``unsettled``: whether descriptors have come or gone.
     """
 
-    def __init__(self, cluster: str, metrics: Metrics, hold: Hold, accounts: Accounts) -> None:
+    def __init__(self, cluster: str, metrics: Metrics, hold: Hold, accounts: Accounts, rules: Rules) -> None:
         self._cluster = cluster
         self._metrics = metrics
         self._hold = hold
+        self._rules = rules
         self.gaps = Gaps(metrics, accounts)
         self.directories: dict[str, list[LogFile]] = {}
         self.sources: dict[bytes, LogFile] = {}
@@ -210,7 +212,9 @@ class Following:
 
     def _file(self, listing: Listing, entry: Entry) -> LogFile:
         kind = GzippedFile if entry.generation.gzip else LogFile
-        file = kind(listing.directory, listing.container, entry)
+        siblings = self.directories.get(listing.directory)
+        treatment = siblings[0].treatment if siblings else self._rules.treatment(listing.container)
+        file = kind(listing.directory, listing.container, entry, treatment)
         # It was declared lost because it was renamed just when its directory was listed.
         self.gaps.cancel(self._lost_source(file), entry.size)
         return file

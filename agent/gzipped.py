@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Final
 from agent.errors import UnpackError
 from agent.identity import first_line
 from agent.logfile import LogFile
+from agent.rules import PLAIN
 
 if TYPE_CHECKING:
     from agent.discovery import Entry
     from agent.generations import Container
+    from agent.rules import Treatment
 
 # zlib's number for a stream with gzip's header and trailer, which it checks.
 _GZIP: Final = 16 + zlib.MAX_WBITS
@@ -101,8 +103,8 @@ class GzippedFile(LogFile):
         "_unpacker",
     )
 
-    def __init__(self, directory: str, container: Container, entry: Entry) -> None:
-        super().__init__(directory, container, entry)
+    def __init__(self, directory: str, container: Container, entry: Entry, treatment: Treatment = PLAIN) -> None:
+        super().__init__(directory, container, entry, treatment)
         self._packed_size = entry.size
         self._unpacker: Unpacker | None = None
         # The uncompressed size, once it is known.

@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING, Final
 from agent.assemble import Assembly
 from agent.identity import FIRST_LINE_BYTES_MAX, first_line, source_of
 from agent.lines import Format, detect
+from agent.rules import PLAIN
 
 if TYPE_CHECKING:
     from agent.discovery import Entry
     from agent.generations import Container
+    from agent.rules import Treatment
 
 # Read first to find a line's beginning or end: nearly every line is shorter. Quadrupled until it is found.
 _PROBE_BYTES: Final = 1 << 12
@@ -76,12 +78,14 @@ class LogFile:
         "source",
         "spoilt",
         "time_ns",
+        "treatment",
     )
 
-    def __init__(self, directory: str, container: Container, entry: Entry) -> None:
+    def __init__(self, directory: str, container: Container, entry: Entry, treatment: Treatment = PLAIN) -> None:
         self.directory = directory
         self.container = container
         self.entry = entry
+        self.treatment = treatment
         self.fd: int | None = None
         self.format = Format.CRI
         self.source: bytes | None = None

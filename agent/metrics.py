@@ -66,6 +66,31 @@ class Metrics:
             registry=registry,
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
         )
+        self.dropped_records = Counter(
+            "logboom_agent_dropped_records", "Records left out, as the rules say.", registry=registry
+        )
+        self.redacted_records = Counter(
+            "logboom_agent_redacted_records",
+            "Records that something was replaced in, by the redaction's name; custom: a regex of one's own.",
+            ["pattern"],
+            registry=registry,
+        )
+        self.sieve_seconds = Counter(
+            "logboom_agent_sieve_seconds", "Seconds spent on dropping and redacting.", registry=registry
+        )
+        self.excluded_containers = Gauge(
+            "logboom_agent_excluded_containers",
+            "Containers that are not to be collected.",
+            registry=registry,
+        )
+        self.deferred_containers = Gauge(
+            "logboom_agent_deferred_containers",
+            "Containers of pods that are over their rate.",
+            registry=registry,
+        )
+        self.deferred_bytes = Gauge(
+            "logboom_agent_deferred_bytes", "Bytes not read yet, for their pod is over its rate.", registry=registry
+        )
         self.files = Gauge("logboom_agent_files", "Log files followed.", registry=registry)
         self.open_files = Gauge("logboom_agent_open_files", "Log files held open.", registry=registry)
         self.lag_bytes = Gauge("logboom_agent_lag_bytes", "Bytes in log files, not yet committed.", registry=registry)

@@ -72,13 +72,14 @@ class Shipper:
         self._backoff.reset()
         self._metrics.batches.labels("too_large" if error.too_large else "refused").inc()
         batch = await asyncio.to_thread(unseal, sealed)
-        if sealed.rows == 1:
-            if batch.flags[0] & Flag.GAP:
-                # Even the record that says so is refused: the programs do not agree, and no retry can mend it.
+        if sealed.rows <= 1:
+            if not sealed.rows or batch.flags[0] & Flag.GAP:
+                # Even the record that says so is refused, or what has no record at all: the programs do not agree,
+                # and no retry can mend it.
                 raise error
             self.refused = str(error)
             self._metrics.refused_records.inc()
-            chunk = batch.chunks[0]
+            chunk = next(chunk for chunk in batch.chunks if chunk.rows)
             _log.error(
                 "record refused for good, a gap record takes its place",
                 extra=fields(pod=f"{chunk.namespace}/{chunk.pod}", container=chunk.container, reason=error),

@@ -77,6 +77,7 @@ class Status(msgspec.Struct, frozen=True):
     refused: str
     inotify: bool
     lag_bytes: int
+    excluded_containers: int
     files: tuple[FileStatus, ...]
     containers: tuple[ContainerStatus, ...]
 
@@ -116,6 +117,7 @@ def status_app(  # noqa: PLR0917 - one of each part, all different
                 shipper.refused,
                 watch.has_inotify,
                 behind,
+                watch.excluded,
                 files,
                 containers,
             )

@@ -24,11 +24,14 @@ from agent.gzipped import GzippedFile
 from agent.hold import Hold
 from agent.lines import Format, Lines, Segment
 from agent.logfile import LogFile, Loss
+from agent.rate import Rates
 from agent.rounds import Part, Round
+from agent.rules import Rules
+from agent.sieve import Sieve
 from agent.stretch import Stretch, held, read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from agent.accounts import Account
     from agent.discovery import Listing
@@ -56,11 +59,14 @@ class Tail:
         metrics: Metrics,
         hold: Hold | None = None,
         rotation: Rotation | None = None,
+        rules: Rules | None = None,
     ) -> None:
         self._record_bytes_max = record_bytes_max
         self._metrics = metrics
         self._accounts = Accounts(rotation or Rotation())
-        self._following = Following(cluster, metrics, hold or Hold(), self._accounts)
+        self._following = Following(cluster, metrics, hold or Hold(), self._accounts, rules or Rules())
+        self._sieve = Sieve(record_bytes_max, metrics)
+        self._rates = Rates(metrics)
         self._directories = self._following.directories
         self._sources = self._following.sources
         self._gaps = self._following.gaps
@@ -69,6 +75,8 @@ class Tail:
         # As of the last look: open descriptors, and files with something to read, those that were served last behind.
         self._open: list[tuple[LogFile, int]] = []
         self._ready: dict[LogFile, None] = {}
+        # Those that have something to read, but whose pod is over its rate; those of which lines are held.
+        self._deferred: list[LogFile] = []
         self._holding: dict[LogFile, None] = {}
         self._unpacking: set[GzippedFile] = set()
         self._thorough_s = 0.0
@@ -97,7 +105,7 @@ class Tail:
         for file in grown:
             self._following.look_at(file, now_s)
             self.waiting = self.waiting or file.awaits_place(now_s)
-        self._ready = {file: None for file in (*self._ready, *grown, *closing) if file.readable}
+        self._find_ready((*self._deferred, *self._ready, *grown, *closing), now_s)
         return bool(self._ready)
 
     def _close_held(self, now_s: float) -> list[LogFile]:
@@ -128,8 +136,18 @@ class Tail:
         self._open = [
             (file, file.fd) for file in self.files() if file.fd is not None and not isinstance(file, GzippedFile)
         ]
-        self._ready = {file: None for file in (*self._ready, *self.files()) if file.readable}
+        self._find_ready((*self._deferred, *self._ready, *self.files()), now_s)
         self._thorough_s = now_s + THOROUGH_EVERY_S
+
+    def _find_ready(self, files: Iterable[LogFile], now_s: float) -> None:
+        """Those of ``files`` that can be read now; of a pod that is over its rate, who has waited comes first."""
+        self._ready, self._deferred = {}, []
+        for file in dict.fromkeys(files):
+            if file.readable:
+                if self._rates.defers(file, now_s):
+                    self._deferred.append(file)
+                else:
+                    self._ready[file] = None
 
     def _unsettle(self) -> None:
         """Look at every file next time."""
@@ -187,7 +205,7 @@ class Tail:
             if file.placed and file.searched >= file.size and now_s - file.grown_s > PATIENCE_S:
                 records = flush(file.assembly, file.read)
                 if records is not None:
-                    rounds.append(_round(records, [file]))
+                    rounds.append(self._round(records, [file]))
         return rounds
 
     def lost(self) -> list[Round]:
@@ -198,7 +216,7 @@ class Tail:
                 rounds += self._rounds([held(file)])
             records = flush(file.assembly, file.read)
             if records is not None:
-                rounds.append(_round(records, [file]))
+                rounds.append(self._round(records, [file]))
             end = file.read + 1
             # Else it stands in the store already.
             if file.shipped < end:
@@ -220,6 +238,7 @@ class Tail:
         self._metrics.lag_bytes.set(lag_bytes)
         self._metrics.lag_seconds.set(lag_s)
         self._metrics.rotation_forecast.set(self._accounts.measure(self._directories, now_s))
+        self._rates.measure(self._deferred, now_s)
 
     def close(self) -> None:
         """Close every file."""
@@ -237,6 +256,7 @@ class Tail:
 
     def _blocks(self) -> Iterator[Stretch]:
         """Lines of one file of each container in turn, until the round is full."""
+        now_s = time.monotonic()
         size = 0
         served: set[str] = set()
         for ready in list(self._ready):
@@ -246,12 +266,17 @@ class Tail:
             if file is None or ready.directory in served:
                 continue
             served.add(ready.directory)
+            if self._rates.defers(file, now_s):  # another container of its pod has just been read
+                self._ready.pop(ready)
+                self._deferred.append(ready)
+                continue
             block = self._read(file)
             # Whoever was served comes last next time, and whoever had its turn.
             for each in (ready, file):
                 self._ready.pop(each, None)
                 self._ready[each] = None
             if block is not None:
+                self._rates.take(file, len(block.data), now_s)
                 yield block
                 size += len(block.data)
                 if size >= ROUND_BYTES_MAX:
@@ -300,7 +325,7 @@ class Tail:
         now_ns = time.time_ns()
         segments_read = zip(blocks, opened, strict=True)
         joined = join.join(records, [_joining(block, now_ns, is_open=is_open) for block, is_open in segments_read])
-        found = _round(joined.records, files)
+        found = self._round(joined.records, files)
         for block, offset, last_ns in zip(blocks, joined.held.tolist(), joined.held_ns.tolist(), strict=True):
             self._hold(block, offset, (last_ns + join.CLOSED_AFTER_NS - now_ns) / 1e9)
         return found
@@ -318,6 +343,20 @@ class Tail:
         file.assembly = Assembly(file.shipped)
         self._holding[file] = None
 
+    def _round(self, records: Records, files: list[LogFile]) -> Round:
+        """What is left of ``records`` by the rules of ``files``; a file is reached further also if nothing is left."""
+        lasts = (records.rows.cumsum() - 1).tolist()
+        for file, rows, last in zip(files, records.rows.tolist(), lasts, strict=True):
+            if rows:
+                file.time_ns = int(records.times[last])
+        left = self._sieve.sift(records, [file.treatment for file in files])
+        parts = []
+        for file, rows, end in zip(files, left.rows.tolist(), left.ends.tolist(), strict=True):
+            if rows or end > file.shipped:
+                parts.append(Part(file, file.shipped, end, rows))
+                file.shipped = end
+        return Round(left, tuple(parts))
+
 
 def _joining(block: Stretch, now_ns: int, *, is_open: bool) -> join.Segment:
     """What is known of the file of ``block``; ``is_open``: a line was, before this."""
@@ -328,16 +367,7 @@ def _joining(block: Stretch, now_ns: int, *, is_open: bool) -> join.Segment:
     elif file.searched >= file.size:
         closed_ns = now_ns - join.CLOSED_AFTER_NS
     end = block.segment.position + block.segment.size
-    return join.Segment(file.shipped, end, closed_ns, file.assembly.open_start)
-
-
-def _round(records: Records, files: list[LogFile]) -> Round:
-    parts = []
-    last = -1
-    for file, rows, end in zip(files, records.rows.tolist(), records.ends.tolist(), strict=True):
-        last += rows
-        if rows:
-            parts.append(Part(file, file.shipped, end, rows))
-            file.shipped = end
-            file.time_ns = int(records.times[last])
-    return Round(records, tuple(parts))
+    how = file.treatment
+    return join.Segment(
+        file.shipped, end, closed_ns, file.assembly.open_start, joins=how.multiline, start=how.multiline_start
+    )

@@ -15,7 +15,10 @@ from agent.inotify import Inotify
 from service.logs import fields
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from agent.collect import Collector
+    from agent.generations import Container
     from agent.metrics import Metrics
 
 _log = logging.getLogger(__name__)
@@ -31,10 +34,18 @@ _WATCHES_HINT: Final = "raise the sysctl fs.inotify.max_user_watches or max_user
 class Watch:
     """Scans for files as long as `run` runs. Owns the inotify instance until `close` (idempotent)."""
 
-    def __init__(self, pods_dir: str, collector: Collector, metrics: Metrics, *, use_inotify: bool = True) -> None:
+    def __init__(
+        self,
+        pods_dir: str,
+        collector: Collector,
+        metrics: Metrics,
+        *,
+        use_inotify: bool = True,
+        collects: Callable[[Container], bool] = lambda _: True,
+    ) -> None:
         self._collector = collector
         self._metrics = metrics
-        self._discovery = Discovery(pods_dir, self._watch)
+        self._discovery = Discovery(pods_dir, self._watch, collects=collects)
         self._news = asyncio.Event()
         self._inotify: Inotify | None = None
         # Some directory could not be watched: inotify does not tell everything.
@@ -48,11 +59,17 @@ class Watch:
             except OSError as error:
                 _log.warning("no inotify", extra=fields(reason=error.strerror, remedy=_WATCHES_HINT))
         metrics.inotify.set_function(lambda: float(self.has_inotify))
+        metrics.excluded_containers.set_function(lambda: float(self.excluded))
 
     @property
     def has_inotify(self) -> bool:
         """Whether inotify tells of every change."""
         return self._inotify is not None and not self._is_partial
+
+    @property
+    def excluded(self) -> int:
+        """Containers that are not to be collected, as of the last scan."""
+        return len(self._discovery.excluded)
 
     async def run(self) -> None:
         """Scan for ever."""

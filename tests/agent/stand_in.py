@@ -43,6 +43,8 @@ class Aggregator:
     def __init__(self) -> None:
         self.store = "store/1"
         self.rows: dict[bytes, list[Row]] = defaultdict(list)
+        # As a real one, it remembers while it runs that a chunk ended beyond its last row.
+        self.reached: dict[bytes, int] = {}
         self.chunks: dict[bytes, tuple[str, str, str, int]] = {}
         self.faults: deque[Fault] = deque()
         self.always: Fault | None = None
@@ -56,6 +58,10 @@ class Aggregator:
         self.app.router.add_get("/v1/positions", self._positions)
 
     def committed(self, source: bytes) -> int:
+        return max(self.last_position(source), self.reached.get(source, 0))
+
+    def last_position(self, source: bytes) -> int:
+        """The position of the last stored row."""
         rows = self.rows.get(source)
         return rows[-1].position if rows else 0
 
@@ -66,6 +72,7 @@ class Aggregator:
     def forget(self, keep: int = 0) -> None:
         """Become another store, which has only the first ``keep`` rows of every source."""
         self.store += "x"
+        self.reached.clear()
         for source in list(self.rows):
             self.rows[source] = self.rows[source][:keep]
 
@@ -81,7 +88,7 @@ class Aggregator:
             is_gap = bool(chunk.rows and batch.flags[row] & Flag.GAP)
             if chunk.start > reached.get(chunk.source, self.committed(chunk.source)) and not is_gap:
                 return False
-            reached[chunk.source] = chunk.end
+            reached[chunk.source] = max(chunk.end, self.committed(chunk.source))
             row += chunk.rows
         offsets = np.concatenate(([0], np.cumsum(batch.lengths, dtype=np.int64)))
         first = 0
@@ -89,10 +96,11 @@ class Aggregator:
             self.chunks[chunk.source] = (chunk.namespace, chunk.pod, chunk.container, chunk.restart)
             for i in range(first, first + chunk.rows):
                 position = int(batch.positions[i])
-                if position > self.committed(chunk.source):
+                if position > self.last_position(chunk.source):
                     body = bytes(batch.body[offsets[i] : offsets[i + 1]])
                     self.rows[chunk.source].append(Row(position, int(batch.times[i]), Flag(int(batch.flags[i])), body))
             first += chunk.rows
+        self.reached |= reached
         return True
 
     async def _batches(self, request: web.Request) -> web.StreamResponse:

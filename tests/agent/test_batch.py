@@ -45,7 +45,7 @@ def test_a_sealed_batch_is_the_same_when_it_is_unsealed() -> None:
     assert sealed.ends == {b"\0" * 16: 135, b"\1" * 16: 125}
 
 
-@given(st.lists(st.integers(1, 5), min_size=1, max_size=6).filter(lambda counts: sum(counts) > 1))
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=6).filter(lambda counts: sum(counts) > 1))
 def test_halves_store_what_the_whole_would(counts: list[int]) -> None:
     whole = batch(*counts)
     first, second = halves(whole)
@@ -70,3 +70,9 @@ def test_a_gap_takes_the_place_of_a_refused_record(flags: Flag) -> None:
     assert gap.positions[0] == one.positions[0]
     assert gap.flags[0] == flags & Flag.STDERR | Flag.GAP
     assert json.loads(bytes(gap.body)) == {"bytes": 1, "reason": "refused: times"}
+
+
+def test_halves_share_chunks_without_rows() -> None:
+    first, second = halves(batch(0, 1, 0, 1, 0))
+    assert [chunk.source[0] for chunk in first.chunks] == [0, 1]
+    assert [chunk.source[0] for chunk in second.chunks] == [2, 3, 4]

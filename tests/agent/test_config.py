@@ -11,6 +11,9 @@ from click.testing import CliRunner
 
 from agent.app import _shortened
 from agent.config import Config, options
+from agent.generations import Container
+from agent.readymade import READY_MADE
+from agent.rules import RULES_MAX, Replacement, Rule
 from service.options import Address
 from wire.codec import NAME_BYTES_MAX
 
@@ -83,6 +86,13 @@ def test_every_option_has_an_environment_variable_and_help() -> None:
         ("LOGBOOM_ROTATION_BYTES", "100MiB", "rotation_bytes", 100 << 20),
         ("LOGBOOM_ROTATION_FILES", "3", "rotation_files", 3),
         ("LOGBOOM_LOG_LEVEL", "error", "log_level", "error"),
+        ("LOGBOOM_INCLUDE", "shop/* default", "include", ("shop/*", "default")),
+        ("LOGBOOM_EXCLUDE", "kube-system/*/*", "exclude", ("kube-system/*/*",)),
+        ("LOGBOOM_MULTILINE", "false", "multiline", False),
+        ("LOGBOOM_DROP", "GET /healthz\n\nlevel=debug \n", "drop", ("GET /healthz", "level=debug ")),
+        ("LOGBOOM_REDACT", "email\nuser=[^ ]+", "redact", ("email", "user=[^ ]+")),
+        ("LOGBOOM_RATE", "1MiB", "rate", 1 << 20),
+        ("LOGBOOM_RULES", '[[rules]]\nmatch = "shop"\ndrop = ["x"]', "rules", (Rule("shop", drop=("x",)),)),
         ("LOGBOOM_LOG_FORMAT", "json", "log_format", "json"),
     ],
 )
@@ -126,6 +136,15 @@ def test_an_environment_variable_gives_its_option(variable: str, value: str, nam
         ("--flush-after", "61s", "61.0 is not between 0 and 60.0 seconds"),
         ("--flush-after", "soon", "is not a duration"),
         ("--log-level", "loud", "is not one of"),
+        ("--include", "a/b/c/d", "'a/b/c/d' is not a glob like shop/cart-*/app"),
+        ("--exclude", "", "is not a glob"),
+        ("--drop", "a(", "drop is not a regular expression: missing ), unterminated subpattern at position 1: 'a('"),
+        ("--redact", "emial", "there is no ready-made pattern 'emial'; did you mean 'email'?"),
+        ("--rate", "1KiB", "is less than 16KiB a second"),
+        ("--rules", "x =", "is not TOML"),
+        ("--rules", "x = 1", "has 'x' outside of [[rules]]"),
+        ("--rules", "rules = 1", "is an array of tables: begin each with [[rules]]"),
+        ("--rules", "[[rules]]\nmatch='a'\n" * (RULES_MAX + 1), f"at most {RULES_MAX} rules"),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_name(option: str, value: str, said: str) -> None:
@@ -141,3 +160,69 @@ def test_the_longest_node_name_leaves_room_for_the_agents(name: str) -> None:
     short = _shortened(name)
     assert name.startswith(short)
     assert NAME_BYTES_MAX - 12 <= len(short.encode()) <= NAME_BYTES_MAX - 9 or short == name == "node-1"
+
+
+CONTAINER = Container("shop", "cart-1", "uid", "app")
+
+
+def told(tmp_path: Path, text: str) -> str:
+    (tmp_path / "agent.toml").write_text(text)
+    return run("--config", str(tmp_path / "agent.toml"))
+
+
+def test_the_file_has_lists_and_tables(tmp_path: Path) -> None:
+    text = """
+        exclude = ["kube-system", "*/*/proxy"]
+        redact = "all"
+        rate = "2MiB"
+        [[rules]]
+        match = "shop/cart-*"
+        multiline = '\\d{4}-'
+        drop = ["a", 'b']
+        redact = ["email", { pattern = 'user=(\\w)\\w*', replacement = 'user=\\1' }]
+        rate = 65536
+        [[rules]]
+        match = "shop"
+        drop = []
+    """
+    assert told(tmp_path, text) == ""
+    assert found[0].exclude == ("kube-system", "*/*/proxy")
+    assert found[0].rules == (
+        Rule(
+            "shop/cart-*", r"\d{4}-", ("a", "b"), ("email", Replacement(r"user=(\w)\w*", r"user=\1")), 65536,
+        ),
+        Rule("shop", drop=()),
+    )  # fmt: skip
+    rules = found[0].all_rules()
+    treatment = rules.treatment(CONTAINER)
+    assert [each.text for each in treatment.drop] == ["a", "b"]
+    assert treatment.redact[1].replace(b"user=jane") == (b"user=j", 1)
+    elsewhere = rules.treatment(Container("blog", "web-1", "uid", "app"))
+    assert elsewhere.redact == tuple(READY_MADE.values())
+    assert elsewhere.rate_bytes_per_s == 2 << 20
+    assert not rules.collects(Container("blog", "web-1", "uid", "proxy"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[[rules]]\nmatch = "a"\n[[rules]]\nmatch = "a//"', "[[rules]] number 2: 'a//' is not a glob like"),
+        ('[[rules]]\ndrop = ["a"]', "[[rules]] number 1: Object missing required field `match`"),
+        ('[[rules]]\nmatch = "a"\ndorp = ["a"]', "[[rules]] number 1: there is no key 'dorp'; did you mean 'drop'?"),
+        ('[[rules]]\nmatch = "a"\ndrop = "a"', "[[rules]] number 1: drop: Expected `array`, got `str`"),
+        ('[[rules]]\nmatch = "a"\ndrop = ["b", "a("]', "number 1: drop is not a regular expression: missing )"),
+        ('[[rules]]\nmatch = "a"\nmultiline = "["', "number 1: multiline is not a regular expression"),
+        (
+            '[[rules]]\nmatch = "a"\nredact = ["a(b)", {pattern = "("}]',
+            "number 1: redact[1]: redact is not a",
+        ),
+        ('[[rules]]\nmatch = "a"\nredact = [{patern = "a"}]', "redact[0]: there is no key 'patern'"),
+        ('[[rules]]\nmatch = "a"\nrate = "1KiB"', "number 1: rate: '1KiB' is less than 16KiB a second"),
+        ('[rules]\nmatch = "a"', "is an array of tables: begin each with [[rules]]"),
+        ("[[exclude]]\na = 1", "'exclude' takes a list of values"),
+        ("drop = [1]", "1 is not text"),
+    ],
+)
+def test_what_is_wrong_with_a_rule_is_said(tmp_path: Path, text: str, said: str) -> None:
+    assert said in told(tmp_path, text)
+    assert found == []

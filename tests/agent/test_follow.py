@@ -16,6 +16,7 @@ from aiohttp import web
 
 from agent.backoff import FIRST_S
 from agent.errors import RefusedError
+from agent.rules import Rule
 from service.web import json_response
 from wire.answers import Refusal
 from wire.batch import Batch, Flag
@@ -207,6 +208,7 @@ async def test_an_answer_below_what_was_sent_makes_the_agent_send_the_rest_again
         assert aggregator.commit(batch)
         (rows,) = aggregator.rows.values()
         del rows[len(rows) // 2 :]
+        aggregator.reached.clear()
         return aggregator.answer([chunk.source for chunk in batch.chunks])
 
     aggregator.faults.append(half)
@@ -454,3 +456,65 @@ async def test_a_file_that_shrinks_is_read_anew_as_another_source(
         file.write_bytes(cri(50) + b"\n")
         await until(lambda: len(aggregator.bodies()) == 11)
     assert len(aggregator.rows) == 2
+
+
+async def test_what_is_excluded_is_neither_followed_nor_watched(
+    node: Node, aggregator: Aggregator, until: Until, get: Get
+) -> None:
+    node.write("a_pod_u1/web/0.log", cri(1))
+    node.write("a_pod_u1/proxy/0.log", cri(2))
+    node.write("b_pod_u2/web/0.log", cri(3))
+    async with node.agent(include=("a", "b"), exclude=("a/*/proxy", "b")) as url:
+        await until(lambda: bool(aggregator.bodies()))
+        node.write("c_pod_u3/web/0.log", cri(4))
+        node.write("a_pod_u1/web/0.log", cri(5))
+        await until(lambda: len(aggregator.bodies()) == 2)
+        _, body = await get(url + "/status")
+        status = json.loads(body)
+        _, metrics = await get(url + "/metrics")
+    assert aggregator.bodies() == [b"line 1", b"line 5"]
+    assert [file["path"] for file in status["files"]] == [str(node.root / "a_pod_u1/web/0.log")]
+    assert status["excluded_containers"] in {2, 3}  # the third may not have been scanned yet
+    assert b"logboom_agent_excluded_containers 2.0" in metrics or b"logboom_agent_excluded_containers 3.0" in metrics
+
+
+async def test_records_are_dropped_and_redacted_by_the_rules_of_their_container(
+    node: Node, aggregator: Aggregator, until: Until, get: Get
+) -> None:
+    for pod in ("a_pod_u1", "b_pod_u2"):
+        node.write(f"{pod}/web/0.log", cri(1, "GET /healthz"), cri(2, "from a@b.de"), cri(3, "GET /healthz"), cri(4))
+    rules = (Rule("a", drop=("/healthz",)),)
+    async with node.agent(rules=rules, redact=("email",), drop=(r"^line 4$",)) as url:
+        await until(lambda: len(aggregator.bodies()) == 5)
+        _, metrics = await get(url + "/metrics")
+    assert sorted([row.body for row in rows] for rows in aggregator.rows.values()) == [
+        [b"GET /healthz 1", b"from [redacted:email] 2", b"GET /healthz 3"],
+        [b"from [redacted:email] 2", b"line 4"],
+    ]
+    assert b"logboom_agent_dropped_records_total 3.0" in metrics
+    assert b'logboom_agent_redacted_records_total{pattern="email"} 2.0' in metrics
+
+
+async def test_a_file_whose_records_are_all_dropped_is_committed_to_its_end(
+    node: Node, aggregator: Aggregator, until: Until, get: Get
+) -> None:
+    lines = [cri(i, "debug") for i in range(100)]
+    file = node.write("a_pod_u1/web/0.log", *lines)
+    async with node.agent(drop=("debug",)) as url:
+        await until(lambda: list(aggregator.reached.values()) == [file.stat().st_size])
+        node.write("a_pod_u1/web/0.log", cri(1))
+        await until(lambda: aggregator.bodies() == [b"line 1"])
+        # An aggregator that has forgotten gets the same again, and no more than that.
+        aggregator.forget(keep=0)
+        await until(lambda: aggregator.bodies() == [b"line 1"])
+        node.write("a_pod_u1/web/0.log", cri(2, "debug"))
+        await until(lambda: list(aggregator.reached.values()) == [file.stat().st_size])
+
+        async def lag() -> int:
+            _, body = await get(url + "/status")
+            return int(json.loads(body)["lag_bytes"])
+
+        async with asyncio.timeout(15):
+            while await lag():
+                await asyncio.sleep(0.01)
+    assert aggregator.bodies() == [b"line 1"]

@@ -9,9 +9,12 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
 from agent.__main__ import main as agent
+from agent.config import Config
 from agent.doctor.command import doctor
 from agent.doctor.report import StepName
+from agent.generations import Container
 from agent.metrics import Metrics as AgentMetrics
+from agent.readymade import READY_MADE
 from aggregator.__main__ import main as aggregator
 from aggregator.api.accounting import QueryMetrics
 from aggregator.api.turnstile import Turnstile
@@ -66,3 +69,30 @@ def test_the_page_lists_every_kind_of_problem() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / link).exists(), link
+
+
+def test_the_example_of_rules_does_what_it_says(tmp_path: Path) -> None:
+    [text] = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "operations.md").read_text(), re.DOTALL)
+    (tmp_path / "agent.toml").write_text(text)
+    context = agent.make_context("agent", ["--config", str(tmp_path / "agent.toml"), "--node-name", "n"])
+    rules = Config(**context.params).all_rules()
+    cart = rules.treatment(Container("shop", "cart-1", "uid", "app"))
+    assert cart.collected
+    assert cart.multiline_start is not None
+    assert cart.multiline_start.match(b"2024-05-06 07:08 x")
+    assert [each.text for each in cart.drop] == ["^DEBUG", "level=debug"]
+    text_left = b"user=jane a@b.de session=x1 4111111111111111"
+    for redaction in cart.redact:
+        text_left, _ = redaction.replace(text_left)
+    assert text_left == b"user=[user] [redacted:email] [redacted] [redacted:card]"
+    batch = rules.treatment(Container("batch", "job", "uid", "app"))
+    assert (batch.rate_bytes_per_s, batch.redact) == (1 << 20, ())
+    assert batch.drop[0].alone.search(b'"GET /healthz HTTP/1.1"')
+    assert rules.treatment(Container("blog", "web", "uid", "app")).redact == tuple(READY_MADE.values())
+    assert not rules.collects(Container("kube-system", "dns", "uid", "dns"))
+    assert not rules.collects(Container("blog", "web", "uid", "istio-proxy"))
+
+
+def test_every_ready_made_redaction_is_in_the_page() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    assert [name for name in READY_MADE if f"`{name}`" not in page] == []

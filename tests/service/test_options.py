@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 import pytest
 from click.testing import CliRunner
 
-from service.options import ADDRESS, DURATION, SIZE, Address, config_file_option
+from service.options import ADDRESS, DURATION, LINE, SIZE, Address, TablesType, config_file_option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +25,20 @@ if TYPE_CHECKING:
 def command(**values: Any) -> None:
     """A command with an option of every kind."""
     click.echo(f"{values['flush_after_s']} {values['batch_bytes']} {values['inotify']} {values['listen'].url}")
+
+
+class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    count: int = 1
+
+
+@click.command()
+@click.option("--word", multiple=True, type=LINE, envvar="LOGBOOM_WORD")
+@click.option("--tables", type=TablesType("tables", Table), default=(), envvar="LOGBOOM_TABLES")
+@config_file_option()
+def several(**values: Any) -> None:
+    """A command with options that take several values."""
+    click.echo(f"{list(values['word'])} {[(table.name, table.count) for table in values['tables']]}")
 
 
 def _run(*arguments: str, **environment: str) -> str:
@@ -78,6 +93,46 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, text: str, said: str)
     path = tmp_path / "c.toml"
     path.write_text(text)
     assert said in " ".join(_run("--config", str(path)).split())
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "environment", "expected"),
+    [
+        ("", [], {}, "[] []"),
+        ('word = ["a b", "c"]', [], {}, "['a b', 'c'] []"),
+        ('word = "a"', [], {}, "['a'] []"),
+        ('word = ["a"]', ["--word", "b", "--word", "c"], {}, "['b', 'c'] []"),
+        ('word = ["a"]', [], {"LOGBOOM_WORD": "b c\n\nd\n"}, "['b c', 'd'] []"),
+        ('[[tables]]\nname = "a"\n[[tables]]\nname = "b"\ncount = 2', [], {}, "[] [('a', 1), ('b', 2)]"),
+        ('[[tables]]\nname = "a"', [], {"LOGBOOM_TABLES": '[[tables]]\nname = "b"'}, "[] [('b', 1)]"),
+        ('[[tables]]\nname = "a"', ["--tables", ""], {}, "[] []"),
+    ],
+)
+def test_options_that_take_several_values(
+    tmp_path: Path, text: str, arguments: list[str], environment: dict[str, str], expected: str
+) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(text)
+    result = CliRunner(env=environment).invoke(several, ["--config", str(path), *arguments])
+    assert result.output.strip() == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("word = [1]", "1 is not text"),
+        ('word = [["a"]]', "'word' takes a list of values"),
+        ("[word]\na = 1", "'word' takes a list of values"),
+        ("[tables]\na = 1", "is an array of tables: begin each with [[tables]]"),
+        ('[[tables]]\nname = "a"\n[[tables]]\nnam = "b"', "number 2: there is no key 'nam'; did you mean 'name'?"),
+        ('[[tables]]\nname = "a"\ncount = "b"', "number 1: count: Expected `int`, got `str`"),
+        ("[[tables]]\ncount = 1", "number 1: Object missing required field `name`"),
+    ],
+)
+def test_what_is_wrong_with_several_values_is_said(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(text)
+    assert said in " ".join(CliRunner().invoke(several, ["--config", str(path)]).output.split())
 
 
 def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
