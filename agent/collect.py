@@ -31,11 +31,12 @@ _log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
-# How often the files are asked whether they have grown. It is part of the delay from write to store.
-LOOK_EVERY_S: Final = 0.1
-# The same while nothing has been written for `QUIET_AFTER_S`: a quiet node shall cost next to nothing.
-LOOK_QUIET_S: Final = 0.25
-QUIET_AFTER_S: Final = 5.0
+# How often the files are asked whether they have grown. What one look finds makes one round, and one batch as soon as it
+# is old enough: fewer looks make fewer rounds, batches and requests of as many lines, and those are what a node where
+# every file gets a line now and then costs.
+LOOK_EVERY_S: Final = 0.25
+# Nobody who wants batches sooner than that gets more looks a second than ten.
+LOOK_EVERY_LEAST_S: Final = 0.1
 # Rounds read in one go; every change of threads costs as much as a hundred lines. `/status` waits for it.
 WORK_S: Final = 0.05
 # How often partial lines without an end are looked for, which have waited for many seconds already, and gauges are set.
@@ -55,9 +56,14 @@ class Collector:
         self._ready: asyncio.Queue[Sealed] = asyncio.Queue(1)
         self._news = asyncio.Event()
         self._unplaced = asyncio.Event()
-        self._began_s = 0.0
+        self._look_every_s = min(LOOK_EVERY_S, max(LOOK_EVERY_LEAST_S, flush_after_s))
         self._look_at_s = 0.0
-        self._active_s = 0.0
+        # When the files were looked at last, and the time before that: what one look finds, the one before had not.
+        self._looked_s = 0.0
+        self._looked_before_s = 0.0
+        # The first records of the batch were read, and written, after these.
+        self._began_s = 0.0
+        self._written_s = 0.0
         self._rarely_s = 0.0
         self._readable = False
         self._stopping = False
@@ -148,7 +154,8 @@ class Collector:
                 await self._in_thread(self._tail.rewind)
             if self._tail.unplaced():
                 self._unplaced.set()
-        self._news.set()
+        if went_back or ends is None:
+            self._news.set()  # there is something to read that no look finds
         return went_back
 
     async def read(self, call: Callable[[Tail], _T]) -> _T:
@@ -173,13 +180,13 @@ class Collector:
         """Look and read once. Whether something was read, if only a part of a line."""
         now_s = time.monotonic()
         rounds = []
-        if self._readable or now_s >= self._look_at_s:
+        if now_s >= self._look_at_s:
             self._readable = self._tail.look()
-            if self._readable:
-                self._active_s = now_s
-            self._look_at_s = now_s + (LOOK_EVERY_S if now_s - self._active_s < QUIET_AFTER_S else LOOK_QUIET_S)
+            self._looked_before_s, self._looked_s = self._looked_s, now_s
+            self._look_at_s = now_s + self._look_every_s
         if self._readable:
             rounds = self._tail.read_round()
+            self._readable = self._tail.readable
         if now_s - self._rarely_s >= _RARELY_S:
             self._rarely_s = now_s
             rounds += self._tail.overdue()
@@ -187,20 +194,22 @@ class Collector:
         for each in rounds:
             if each.parts:
                 if self._builder.is_empty:
-                    self._began_s = now_s
+                    self._began_s, self._written_s = now_s, self._looked_before_s
                 self._builder.add(each)
         return bool(rounds) or self._readable
 
     def _is_due(self) -> bool:
         if self._builder.is_empty:
             return False
-        return self._builder.is_full or time.monotonic() - self._began_s >= self._flush_after_s
+        # Where there is more to be read, it is worth waiting for.
+        since_s = self._began_s if self._readable else self._written_s
+        return self._builder.is_full or time.monotonic() >= since_s + self._flush_after_s
 
     async def _pause(self) -> None:
         """Wait for the next look, or until the batch is due; after news of files or positions look at once."""
         until_s = self._look_at_s
         if not self._builder.is_empty:
-            until_s = min(until_s, self._began_s + self._flush_after_s)
+            until_s = min(until_s, self._written_s + self._flush_after_s)
         try:
             async with asyncio.timeout(max(0.0, until_s - time.monotonic())):
                 await self._news.wait()

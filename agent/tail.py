@@ -128,6 +128,11 @@ class Tail:
         self._ready = {file: None for file in (*self._ready, *grown) if file.readable}
         return bool(self._ready)
 
+    @property
+    def readable(self) -> bool:
+        """Whether more can be read of what the last look found."""
+        return any(file.readable for file in self._ready)
+
     def _look_at_all(self, now_s: float) -> None:
         self.waiting = False
         for directory, files in list(self._directories.items()):

@@ -345,7 +345,7 @@ async def test_what_is_there_is_read_without_waiting_for_the_next_look(
     node: Node, aggregator: Aggregator, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("agent.collect.LOOK_EVERY_S", 60.0)
-    monkeypatch.setattr("agent.collect.LOOK_QUIET_S", 60.0)
+    monkeypatch.setattr("agent.collect.LOOK_EVERY_LEAST_S", 60.0)
     node.write("a_pod_u1/web/0.log", cri(0), cri(1, "x" * (4 << 20)), cri(2))
     async with node.agent(record_bytes=1 << 16):
         await until(lambda: len(aggregator.bodies()) == 3)
