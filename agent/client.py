@@ -83,7 +83,8 @@ class Client:
         data: bytes | None = None,
         params: list[tuple[str, str]] | None = None,
     ) -> Answer:
-        headers |= await asyncio.to_thread(self._credentials)
+        if self._token_file is not None:
+            headers |= await asyncio.to_thread(_credentials, self._token_file)
         try:
             async with self._session.request(
                 method,
@@ -102,14 +103,12 @@ class Client:
         except TimeoutError as error:
             raise UnavailableError(f"{self._url}: no answer within {_TIMEOUT.total:.0f} s") from error
 
-    def _credentials(self) -> dict[str, str]:
-        """Read for every request: a mounted secret may be rotated at any time."""
-        if self._token_file is None:
-            return {}
-        try:
-            return {"Authorization": f"Bearer {read_tokens(self._token_file)[0]}"}
-        except TokenFileError as error:
-            raise UnavailableError(str(error), _CREDENTIALS_RETRY_S) from error
+def _credentials(token_file: Path) -> dict[str, str]:
+    """Read for every request: a mounted secret may be rotated at any time."""
+    try:
+        return {"Authorization": f"Bearer {read_tokens(token_file)[0]}"}
+    except TokenFileError as error:
+        raise UnavailableError(str(error), _CREDENTIALS_RETRY_S) from error
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:

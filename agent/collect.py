@@ -37,7 +37,7 @@ _T = TypeVar("_T")
 LOOK_EVERY_S: Final = 0.25
 # Nobody who wants batches sooner than that gets more looks a second than ten.
 LOOK_EVERY_LEAST_S: Final = 0.1
-# Rounds read in one go; every change of threads costs as much as a hundred lines. `/status` waits for it.
+# Rounds read in one go. `/status` waits for it.
 WORK_S: Final = 0.05
 # How often partial lines without an end are looked for, which have waited for many seconds already, and gauges are set.
 _RARELY_S: Final = 2.0
@@ -74,15 +74,17 @@ class Collector:
         """Read and seal until `stop`; then seal what has been read, and return."""
         while not self._stopping:
             async with self._lock:
-                progress = await self._in_thread(self._work)
+                sealed = await self._in_thread(self._work)
                 if self._tail.waiting:
                     self._unplaced.set()
-            if self._is_due():
-                await self._seal()
-            elif not progress:
+            if sealed is not None:
+                await self._ready.put(sealed)
+            if not self._readable:
                 await self._pause()
-        if not self._builder.is_empty:
-            await self._seal()
+        async with self._lock:
+            sealed = await self._in_thread(self._sealed)
+        if sealed is not None:
+            await self._ready.put(sealed)
 
     def stop(self) -> None:
         """Read no more."""
@@ -145,7 +147,9 @@ class Collector:
                 self._tail.displace()
             self._store = answer.store
             behind = any(answer.committed.get(source, 0) < end for source, end in (ends or {}).items())
-            astray = await self._in_thread(lambda: self._tail.place(answer.committed))
+            # Nearly every answer only confirms what was sent; to open and place files is left to the thread.
+            others = self._tail.advance(answer.committed)
+            astray = bool(others) and await self._in_thread(lambda: self._tail.place(others))
             went_back = answer.hole or behind or astray
             if went_back:
                 _log.info("the store does not hold what was sent or expected, reading goes back to what it holds")
@@ -168,16 +172,19 @@ class Collector:
         self._thread.shutdown()
         self._tail.close()
 
-    def _work(self) -> bool:
-        """Read, in the thread, until there is no more, the batch is due, or it took long. Whether there may be more."""
-        until_s = time.monotonic() + WORK_S
-        while self._step():
-            if self._is_due() or time.monotonic() >= until_s:
-                return True
-        return False
+    def _work(self) -> Sealed | None:
+        """Read, in the thread, until there is no more, the batch is due, or it took long. The batch, if it is due.
 
-    def _step(self) -> bool:
-        """Look and read once. Whether something was read, if only a part of a line."""
+        All in one go: to change threads costs as much as a hundred lines.
+        """
+        until_s = time.monotonic() + WORK_S
+        self._step()
+        while self._readable and not self._is_due() and time.monotonic() < until_s:
+            self._step()
+        return self._sealed() if self._is_due() else None
+
+    def _step(self) -> None:
+        """Look, if it is time, and read once."""
         now_s = time.monotonic()
         rounds = []
         if now_s >= self._look_at_s:
@@ -196,7 +203,6 @@ class Collector:
                 if self._builder.is_empty:
                     self._began_s, self._written_s = now_s, self._looked_before_s
                 self._builder.add(each)
-        return bool(rounds) or self._readable
 
     def _is_due(self) -> bool:
         if self._builder.is_empty:
@@ -218,13 +224,9 @@ class Collector:
         self._news.clear()
         self._look_at_s = 0.0
 
-    async def _seal(self) -> None:
-        async with self._lock:
-            if self._builder.is_empty:
-                return  # discarded meanwhile
-            epoch = self.epoch
-            sealed = await self._in_thread(lambda: seal(self._builder.take(), epoch))
-        await self._ready.put(sealed)
+    def _sealed(self) -> Sealed | None:
+        """What was read, ready to be sent; None if that is nothing."""
+        return None if self._builder.is_empty else seal(self._builder.take(), self.epoch)
 
     def _discard(self) -> None:
         """What is read and not committed is of no use; the files still have it."""

@@ -36,7 +36,8 @@ def read(file: LogFile, record_bytes_max: int) -> Stretch | None:
 
 
 def _lines(file: LogFile) -> Stretch | None:
-    data = os.pread(file.descriptor, READ_BYTES_MAX, file.read)
+    # Not more than there is: every read is memory first, of which a line now and then needs little.
+    data = os.pread(file.descriptor, min(READ_BYTES_MAX, file.size - file.read), file.read)
     end = data.rfind(b"\n") + 1
     start = file.read
     file.read += end

@@ -158,6 +158,17 @@ class Tail:
         now_s = time.monotonic()
         return [source for source, file in self._sources.items() if file.awaits_place(now_s)]
 
+    def advance(self, positions: Mapping[bytes, int]) -> dict[bytes, int]:
+        """Take what the store holds of files that are where that lets them be, without I/O; the rest is for `place`."""
+        others = {}
+        for source, position in positions.items():
+            file = self._sources.get(source)
+            if file is not None and file.placed and file.committed <= position <= file.shipped:
+                file.committed = position
+            elif file is not None:
+                others[source] = position
+        return others
+
     def place(self, positions: Mapping[bytes, int]) -> bool:
         """Take what the store holds, by source. Whether some file was not where that lets it be.
 
