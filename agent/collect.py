@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from aiofiles.os import wrap
 
 from agent.batch import Builder, Sealed, seal
+from agent.memory import give_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -41,6 +42,8 @@ LOOK_EVERY_LEAST_S: Final = 0.1
 WORK_S: Final = 0.05
 # How often partial lines without an end are looked for, which have waited for many seconds already, and gauges are set.
 _RARELY_S: Final = 2.0
+# After so long without a line, freed memory is given back: blocks and batches may not be needed again for hours.
+_IDLE_AFTER_S: Final = 2.0
 
 
 class Collector:
@@ -65,6 +68,8 @@ class Collector:
         self._began_s = 0.0
         self._written_s = 0.0
         self._rarely_s = 0.0
+        # When something was read last; None once the memory for it was given back.
+        self._read_s: float | None = None
         self._readable = False
         self._stopping = False
         self._store = ""
@@ -198,6 +203,11 @@ class Collector:
             self._rarely_s = now_s
             rounds += self._tail.overdue()
             self._tail.measure()
+            if self._read_s is not None and now_s - self._read_s >= _IDLE_AFTER_S:
+                give_back()
+                self._read_s = None
+        if rounds:
+            self._read_s = now_s
         for each in rounds:
             if each.parts:
                 if self._builder.is_empty:

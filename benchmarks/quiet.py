@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from benchmarks.files import Speech, directory_of
+from benchmarks.files import Form, Speech, directory_of
 from benchmarks.formats import stored, write
 from benchmarks.processes import running, wait_for
 
@@ -35,8 +35,10 @@ class Quiet(msgspec.Struct, frozen=True):
 def measure(directory: Path, files: int, lines_each: int) -> Quiet:
     """Let an agent catch up with ``lines_each`` lines in each of ``files`` files, then leave it alone."""
     pods_dir = directory / "pods"
+    forms: list[Form] = ["cri", "cri", "docker"]
+    speeches = [Speech(form) for form in forms]
     for number in range(files):
-        write(directory_of(pods_dir, number) / "0.log", Speech("docker" if number % 3 == 0 else "cri"), lines_each)
+        write(directory_of(pods_dir, number) / "0.log", speeches[number % 3], lines_each)
     with (
         running("benchmarks.acknowledge", directory / "aggregator.log") as aggregator,
         running(
