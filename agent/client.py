@@ -103,6 +103,7 @@ class Client:
         except TimeoutError as error:
             raise UnavailableError(f"{self._url}: no answer within {_TIMEOUT.total:.0f} s") from error
 
+
 def _credentials(token_file: Path) -> dict[str, str]:
     """Read for every request: a mounted secret may be rotated at any time."""
     try:

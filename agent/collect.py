@@ -32,9 +32,9 @@ _log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
-# How often the files are asked whether they have grown. What one look finds makes one round, and one batch as soon as it
-# is old enough: fewer looks make fewer rounds, batches and requests of as many lines, and those are what a node where
-# every file gets a line now and then costs.
+# How often the files are asked whether they have grown. What one look finds makes one round, and one batch as soon as
+# it is old enough: fewer looks make fewer rounds, batches and requests of as many lines, and those are what a node
+# where every file gets a line now and then costs.
 LOOK_EVERY_S: Final = 0.25
 # Nobody who wants batches sooner than that gets more looks a second than ten.
 LOOK_EVERY_LEAST_S: Final = 0.1

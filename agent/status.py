@@ -52,6 +52,7 @@ class Status(msgspec.Struct, frozen=True):
     trouble: str
     refused: str
     inotify: bool
+    inotify_trouble: str
     lag_bytes: int
     files: tuple[FileStatus, ...]
 
@@ -90,6 +91,7 @@ def status_app(  # noqa: PLR0917 - one of each part, all different
                 trouble,
                 shipper.refused,
                 watch.has_inotify,
+                watch.trouble,
                 lag,
                 files,
             )

@@ -21,7 +21,7 @@ _TICK_S: Final = 0.01
 
 
 class Everyday(msgspec.Struct, frozen=True):
-    """``cpu_share``: of one core. ``records``: that came while it was measured, the latest ``late_s`` after its time."""
+    """``cpu_share``: of one core. ``records``: that came while it was measured, the last one ``late_s`` late."""
 
     files: int
     lines_per_second: float
