@@ -272,10 +272,8 @@ async def test_an_aggregator_that_refuses_the_gap_as_well_stops_the_agent(
 
 @pytest.mark.parametrize("code", [401, 403, 404, 415])
 async def test_trouble_that_someone_has_to_mend_is_told_and_waited_out(
-    node: Node, aggregator: Aggregator, until: Until, get: Get, code: int, monkeypatch: pytest.MonkeyPatch
+    node: Node, aggregator: Aggregator, until: Until, get: Get, code: int
 ) -> None:
-    monkeypatch.setattr("agent.client._CREDENTIALS_RETRY_S", 0.1)
-    monkeypatch.setattr("agent.client._VERSION_RETRY_S", 0.1)
     aggregator.always = status(code)
     node.write("a_pod_u1/web/0.log", *[cri(i) for i in range(10)])
     async with node.agent() as url:
