@@ -57,6 +57,8 @@ class Collector:
         self._lock = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, "files")
         self._ready: asyncio.Queue[Sealed] = asyncio.Queue(1)
+        self._room = asyncio.Event()
+        self._room.set()
         self._news = asyncio.Event()
         self._unplaced = asyncio.Event()
         self._look_every_s = min(LOOK_EVERY_S, max(LOOK_EVERY_LEAST_S, flush_after_s))
@@ -77,13 +79,18 @@ class Collector:
 
     async def run(self) -> None:
         """Read and seal until `stop`; then seal what has been read, and return."""
-        while not self._stopping:
+        while True:
+            # Read only what can be handed over at once: a line that is read waits for two batches at most.
+            await self._room.wait()
+            if self._stopping:
+                break
             async with self._lock:
                 sealed = await self._in_thread(self._work)
                 if self._tail.waiting:
                     self._unplaced.set()
             if sealed is not None:
-                await self._ready.put(sealed)
+                self._ready.put_nowait(sealed)
+                self._room.clear()
             if not self._readable:
                 await self._pause()
         async with self._lock:
@@ -95,10 +102,13 @@ class Collector:
         """Read no more."""
         self._stopping = True
         self._news.set()
+        self._room.set()
 
     async def next(self) -> Sealed:
         """The next batch to send; waits for one."""
-        return await self._ready.get()
+        sealed = await self._ready.get()
+        self._room.set()
+        return sealed
 
     def done(self) -> None:
         """What `next` gave last is dealt with."""
@@ -245,6 +255,7 @@ class Collector:
         while not self._ready.empty():
             self._ready.get_nowait()
             self._ready.task_done()
+        self._room.set()
 
     async def _in_thread(self, call: Callable[[], _T]) -> _T:
         result: _T = await wrap(call)(executor=self._thread)
