@@ -42,7 +42,9 @@ PATIENCE_S: Final = 30.0
 # it after the new file is there.
 CLOSE_AFTER_S: Final = 10.0
 # Between two looks at every file, only those that are open are asked for their size.
-THOROUGH_EVERY_S: Final = 1.0
+THOROUGH_EVERY_S: Final = 3.0
+# A file that has not grown for this long is asked only every other time: with thousands of them, to ask is what costs.
+IDLE_AFTER_S: Final = 10.0
 # A file that could not be opened or read is tried again after this long.
 RETRY_AFTER_S: Final = 5.0
 
@@ -76,6 +78,8 @@ class Tail:
         self.waiting = False
         # As of the last look: open descriptors, and files with something to read, those that were served last behind.
         self._open: list[tuple[LogFile, int]] = []
+        self._idle: list[tuple[LogFile, int]] = []
+        self._is_idle_asked = False
         self._ready: dict[LogFile, None] = {}
         self._thorough_s = 0.0
 
@@ -121,7 +125,9 @@ class Tail:
         if now_s >= self._thorough_s:
             self._look_at_all(now_s)
             return bool(self._ready)
-        grown = [file for file, descriptor in self._open if os.lseek(descriptor, 0, os.SEEK_END) != file.size]
+        asked = [*self._open, *self._idle] if self._is_idle_asked else self._open
+        self._is_idle_asked = not self._is_idle_asked
+        grown = [file for file, descriptor in asked if os.lseek(descriptor, 0, os.SEEK_END) != file.size]
         for file in grown:
             self._look_at(file, now_s)
             self.waiting = self.waiting or file.awaits_place(now_s)
@@ -145,7 +151,11 @@ class Tail:
                 given_up = given_up or (file.fd is None and not file.listed)
             if given_up:
                 self._keep(directory, [file for file in files if file.fd is not None or file.listed])
-        self._open = [(file, file.fd) for file in self.files() if file.fd is not None]
+        self._open, self._idle = [], []
+        for file in self.files():
+            if file.fd is not None:
+                of = self._idle if now_s - file.grown_s > IDLE_AFTER_S else self._open
+                of.append((file, file.fd))
         self._ready = {file: None for file in (*self._ready, *self.files()) if file.readable}
         self._thorough_s = now_s + THOROUGH_EVERY_S
 
@@ -234,6 +244,7 @@ class Tail:
         self._directories.clear()
         self._sources.clear()
         self._open.clear()
+        self._idle.clear()
         self._ready.clear()
 
     def _keep(self, directory: str, files: list[LogFile]) -> None:

@@ -32,8 +32,7 @@ _BODY_BYTES_MAX: Final = BATCH_BYTES_MAX + (1 << 20)
 class Counts(msgspec.Struct):
     """What came since `/counts` was asked last; ``late_s``: the longest from a record's time to its being taken.
 
-    ``total``: records since the start. ``late_s`` knows of the sources alone that were asked about at the start already
-    or are new and small: see `Acknowledging.newest`.
+    ``total``: records since the start.
     """
 
     total: int = 0

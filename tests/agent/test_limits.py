@@ -172,9 +172,6 @@ async def test_a_pod_that_writes_as_fast_as_it_can_delays_the_others_by_less_tha
         await flood.wait()
         peak = peak_mib(child)
     late_s = sorted(taking.late_s)
-    print(
-        f"late: median {late_s[len(late_s) // 2]:.2f} s, most {late_s[-1]:.2f} s; {len(late_s)} lines, {peak:.0f} MiB"
-    )
     assert late_s[-1] < 1.0
     assert peak < PEAK_MIB_MAX
 
@@ -197,7 +194,6 @@ async def test_memory_while_the_aggregator_is_away_and_the_backlog_grows(
         taking.away = False
         await wait(lambda: taking.records == 3 * 40_000 * len(files))
         peak = peak_mib(child)
-    print(f"{peak:.0f} MiB")
     assert peak < PEAK_MIB_MAX
 
 
@@ -217,7 +213,6 @@ async def test_memory_with_lines_of_100_mb(tmp_path: Path, sink: tuple[Sink, str
                 stream.write(b"\n" + lines(10))
         await wait(lambda: taking.records == 21 * len(files))
         peak = peak_mib(child)
-    print(f"{peak:.0f} MiB")
     assert peak < PEAK_MIB_MAX
 
 
@@ -230,7 +225,6 @@ async def test_memory_with_five_thousand_files(tmp_path: Path, sink: tuple[Sink,
     async with agent(pods_dir, url) as child:
         await wait(lambda: taking.records == 5000 * 100)
         peak = peak_mib(child)
-    print(f"{peak:.0f} MiB")
     assert peak < PEAK_MIB_MAX
 
 
@@ -244,5 +238,4 @@ async def test_memory_while_batches_are_halved(tmp_path: Path, sink: tuple[Sink,
     async with agent(pods_dir, url) as child:
         await wait(lambda: taking.records == 30_000 * len(files))
         peak = peak_mib(child)
-    print(f"{peak:.0f} MiB")
     assert peak < PEAK_MIB_MAX
