@@ -171,7 +171,8 @@ class Collector:
                 self._metrics.rewinds.inc()
                 self._discard()
                 await self._in_thread(self._tail.rewind)
-            if self._tail.unplaced():
+            # To ask every file costs milliseconds, and an answer that only confirms has not made one unplaced.
+            if (others or went_back or ends is None) and self._tail.unplaced():
                 self._unplaced.set()
         if went_back or ends is None:
             self._news.set()  # there is something to read that no look finds

@@ -27,7 +27,9 @@ _PARTS = ("throughput", "cri", "docker", "everyday", "quiet", "many", "backlog",
 @click.option("--many-files", default=5_000, show_default=True, help="Files for the agent with a few busy ones.")
 @click.option("--backlog", "megabytes", default=1_000, show_default=True, help="Megabytes to catch up with.")
 @click.option("--only", type=click.Choice(_PARTS), multiple=True, help="Measure one thing; may be given several times.")
-def main(lines: int, pods: int, nodes: int, files: int, many_files: int, megabytes: int, only: tuple[str, ...]) -> None:
+def main(  # noqa: PLR0917 - one of each option
+    lines: int, pods: int, nodes: int, files: int, many_files: int, megabytes: int, only: tuple[str, ...]
+) -> None:
     """Measure logboom on the simulator's data. Needs about a gigabyte below the temporary directory."""
     click.echo(f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory(prefix="logboom-bench-") as name:

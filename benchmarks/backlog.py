@@ -32,7 +32,7 @@ _STUCK_S: Final = 10.0
 
 
 class Backlog(msgspec.Struct, frozen=True):
-    """``late_s``: the most that a new line came after its time, while ``records`` of ``expected`` were caught up with."""
+    """``late_s``: the most that a new line came after its time, while ``records`` of ``expected`` came."""
 
     log_bytes: int
     expected: int
