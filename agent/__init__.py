@@ -31,6 +31,7 @@ passage      records as one run of bytes
 sieve        drops and redacts the records of a round
 batch        records of many files to one batch; halves of a batch
 collect      reads rounds into batches, hands one over at a time
+trust        whose certificates are trusted
 client       HTTP to the aggregator: what each answer means
 ship         sends batches until they are committed
 backoff      how long to wait before trying again

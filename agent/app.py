@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import resource
 import secrets
 import signal
+import threading
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
 from agent.batch import Builder, Origin
-from agent.client import Client
+from agent.client import TIMEOUT_S, Client, connector
 from agent.collect import Collector
 from agent.forecast import Rotation
 from agent.hold import Hold
@@ -38,6 +40,8 @@ _log = logging.getLogger(__name__)
 
 # How long a stopping agent sends what it has already read. Nothing depends on it: the files still have it.
 GRACE_S: Final = 5.0
+# After this the process ends, even if a thread does not: less than the 30 s that Kubernetes gives a pod.
+END_WITHIN_S: Final = 10.0
 # Of the node's name in the agent's, which ends in random digits.
 _AGENT_BYTES_MAX: Final = NAME_BYTES_MAX - 10
 
@@ -50,21 +54,35 @@ async def run(config: Config) -> None:
         loop.add_signal_handler(number, stop.set)
     _raise_open_files_limit()
     share_one_arena()
+    ending = asyncio.create_task(_end_within(stop, END_WITHIN_S))
     await follow(config, stop, lambda address: _log.info("listening", extra=fields(address=address.url)))
+    ending.cancel()
     _log.info("stopped")
 
 
-async def follow(config: Config, stop: asyncio.Event, listening: Callable[[Address], None]) -> None:
-    """Run the agent until ``stop`` is set; tell ``listening`` which address was bound. Raises `OSError`."""
+async def follow(
+    config: Config, stop: asyncio.Event, listening: Callable[[Address], None], timeout_s: float = TIMEOUT_S
+) -> None:
+    """Run the agent until ``stop`` is set; tell ``listening`` which address was bound. Raises `OSError`.
+
+    ``timeout_s``: how long the aggregator may take for an answer.
+    """
     metrics = Metrics()
     origin = Origin(config.cluster, config.node_name, f"{_shortened(config.node_name)}-{secrets.token_hex(4)}")
     async with contextlib.AsyncExitStack() as stack:
-        session = await stack.enter_async_context(aiohttp.ClientSession())
-        client = Client(session, config.aggregator_url, origin, config.token_file)
+        session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector()))
+        client = Client(
+            session,
+            config.aggregator_url,
+            origin,
+            config.token_file,
+            ca_file=config.ca_file,
+            timeout_s=timeout_s,
+        )
         hold = Hold(config.deleted_hold_s, config.deleted_bytes, config.deleted_files)
         rotation = Rotation(config.rotation_bytes, config.rotation_files)
         rules = config.all_rules()
-        tail = Tail(config.cluster, config.record_bytes, metrics, hold, rotation, rules)
+        tail = Tail(config.cluster, config.record_bytes, metrics, hold=hold, rotation=rotation, rules=rules)
         collector = Collector(tail, Builder(origin, config.batch_bytes), config.flush_after_s, metrics)
         stack.callback(collector.close)
         watch = Watch(str(config.pods_dir), collector, metrics, use_inotify=config.inotify, collects=rules.collects)
@@ -90,6 +108,14 @@ async def follow(config: Config, stop: asyncio.Event, listening: Callable[[Addre
             await _finish(collector, collecting)
             for task in running:
                 task.cancel()
+
+
+async def _end_within(stop: asyncio.Event, seconds: float) -> None:
+    """End the process some time after ``stop``, whatever a thread still waits for: a dead disk, a name server."""
+    await stop.wait()
+    timer = threading.Timer(seconds, os._exit, (0,))
+    timer.daemon = True
+    timer.start()
 
 
 def _shortened(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import socket
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
@@ -12,6 +13,7 @@ import aiohttp
 import msgspec
 
 from agent.errors import RefusedError, UnavailableError
+from agent.trust import Trust
 from service.token import TokenFileError, read_tokens
 from wire.answers import STORE_HEADER, Committed, Refusal
 from wire.codec import CONTENT_ENCODING, CONTENT_TYPE, POSITION_MAX, RULES
@@ -20,16 +22,19 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
+    from aiohappyeyeballs import AddrInfoType
+
     from agent.batch import Origin
 
 # Answers name each source of a request once: 16,384 chunks of 60 bytes. What is longer is no answer of an aggregator.
 _ANSWER_BYTES_MAX: Final = 4 << 20
 # A commit takes a fraction of a second; an aggregator under load may make a request wait for its turn.
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=60.0, sock_connect=5.0)
-# Wrong credentials become right only when someone changes them.
-_CREDENTIALS_RETRY_S: Final = 30.0
-# "Bad request" for reasons that are the agent's or the way's, not the records': waiting, not dropping, is right.
-_VERSION_RETRY_S: Final = 30.0
+TIMEOUT_S: Final = 60.0
+_CONNECT_S: Final = 5.0
+# A peer that has vanished without a word (its machine lost power, a firewall drops packets) is given up by the kernel
+# after this long; one that is there, and slow, has all the time above.
+_VANISHED_AFTER_S: Final = 10
+_PROBE_EVERY_S: Final = 3
 _RETRY_AFTER_MAX_S: Final = 300.0
 
 _COMMITTED: Final = msgspec.json.Decoder(Committed)
@@ -47,11 +52,22 @@ class Answer(msgspec.Struct, frozen=True):
 class Client:
     """Talks to one aggregator; owns nothing, the session is its maker's."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, origin: Origin, token_file: Path | None) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        origin: Origin,
+        token_file: Path | None,
+        *,
+        ca_file: Path | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
         self._session = session
         self._url = url.rstrip("/")
         self._origin = origin
         self._token_file = token_file
+        self._trust = Trust(ca_file)
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_S)
 
     async def send(self, data: bytes) -> Answer:
         """POST one compressed batch. Raises `UnavailableError` or `RefusedError`."""
@@ -69,9 +85,9 @@ class Client:
                 "GET", "/v1/positions", {}, params=asked + [("source", source.hex()) for source in sources]
             )
         except RefusedError as error:
-            raise UnavailableError(f"positions refused: {error}", _VERSION_RETRY_S) from error
+            raise UnavailableError(f"positions refused: {error}") from error
         if not answer.committed.keys() >= set(sources):
-            raise UnavailableError(f"{self._url} does not say where to read on", _VERSION_RETRY_S)
+            raise UnavailableError(f"{self._url} does not say where to read on")
         return answer
 
     async def _ask(
@@ -83,7 +99,9 @@ class Client:
         data: bytes | None = None,
         params: list[tuple[str, str]] | None = None,
     ) -> Answer:
-        headers |= await asyncio.to_thread(self._credentials)
+        if self._token_file is not None:
+            headers |= await asyncio.to_thread(_credentials, self._token_file)
+        trusted = await asyncio.to_thread(self._trust.context) if self._url.startswith("https:") else True
         try:
             async with self._session.request(
                 method,
@@ -91,25 +109,47 @@ class Client:
                 data=data,
                 params=params,
                 headers=headers,
-                timeout=_TIMEOUT,
+                timeout=self._timeout,
+                ssl=trusted,
                 allow_redirects=False,
                 skip_auto_headers=["User-Agent"],
             ) as response:
                 body = await _body(response)
                 return _meaning(response.status, response.headers, body)
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise UnavailableError(_mistrust(self._url, error.certificate_error)) from error
         except aiohttp.ClientError as error:
             raise UnavailableError(f"{self._url}: {error or type(error).__name__}") from error
         except TimeoutError as error:
-            raise UnavailableError(f"{self._url}: no answer within {_TIMEOUT.total:.0f} s") from error
+            raise UnavailableError(f"{self._url}: no answer within {self._timeout.total:g} s") from error
 
-    def _credentials(self) -> dict[str, str]:
-        """Read for every request: a mounted secret may be rotated at any time."""
-        if self._token_file is None:
-            return {}
-        try:
-            return {"Authorization": f"Bearer {read_tokens(self._token_file)[0]}"}
-        except TokenFileError as error:
-            raise UnavailableError(str(error), _CREDENTIALS_RETRY_S) from error
+
+def connector() -> aiohttp.TCPConnector:
+    """For the session of a `Client`: names are looked up anew for every connection, and vanished peers are noticed."""
+    return aiohttp.TCPConnector(use_dns_cache=False, socket_factory=_socket)
+
+
+def _socket(address: AddrInfoType) -> socket.socket:
+    family, kind, protocol, *_ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _VANISHED_AFTER_S * 1000)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _PROBE_EVERY_S)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _PROBE_EVERY_S)
+    return made
+
+
+def _mistrust(url: str, error: Exception) -> str:
+    reason = getattr(error, "verify_message", "") or str(error)
+    return f"{url}: its certificate is not trusted: {reason}; see --ca-file"
+
+
+def _credentials(token_file: Path) -> dict[str, str]:
+    """Read for every request: a mounted secret may be rotated at any time."""
+    try:
+        return {"Authorization": f"Bearer {read_tokens(token_file)[0]}"}
+    except TokenFileError as error:
+        raise UnavailableError(str(error)) from error
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:
@@ -126,14 +166,12 @@ def _meaning(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
         case 200 | 409:
             return _answer(status, headers, body)
         case 401 | 403:
-            raise UnavailableError(f"{status}: {_refusal(body).error}; see --token-file", _CREDENTIALS_RETRY_S)
+            raise UnavailableError(f"{status}: {_refusal(body).error}; see --token-file")
         case 413:
             raise RefusedError(_refusal(body).parameter or "size", _refusal(body).error, too_large=True)
         case 400 if _refusal(body).parameter in RULES.keys() - {"version"}:
             raise RefusedError(_refusal(body).parameter, _refusal(body).error)
-        case 400 | 404 | 405 | 415:
-            raise UnavailableError(f"{status}: {_refusal(body).error}", _VERSION_RETRY_S)
-        case _:
+        case _:  # also 400 for reasons that are the agent's or the way's, not the records': waiting loses nothing
             raise UnavailableError(f"{status}: {_refusal(body).error}", _retry_after_s(headers.get("Retry-After")))
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from aiofiles.os import wrap
 
 from agent.batch import Builder, Sealed, seal
+from agent.memory import give_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -31,15 +32,18 @@ _log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
-# How often the files are asked whether they have grown. It is part of the delay from write to store.
-LOOK_EVERY_S: Final = 0.1
-# The same while nothing has been written for `QUIET_AFTER_S`: a quiet node shall cost next to nothing.
-LOOK_QUIET_S: Final = 0.25
-QUIET_AFTER_S: Final = 5.0
-# Rounds read in one go; every change of threads costs as much as a hundred lines. `/status` waits for it.
+# How often the files are asked whether they have grown. What one look finds makes one round, and one batch as soon as
+# it is old enough: fewer looks make fewer rounds, batches and requests of as many lines, and those are what a node
+# where every file gets a line now and then costs.
+LOOK_EVERY_S: Final = 0.25
+# Nobody who wants batches sooner than that gets more looks a second than ten.
+LOOK_EVERY_LEAST_S: Final = 0.1
+# Rounds read in one go. `/status` waits for it.
 WORK_S: Final = 0.05
 # How often partial lines without an end are looked for, which have waited for many seconds already, and gauges are set.
 _RARELY_S: Final = 2.0
+# After so long without a line, freed memory is given back: blocks and batches may not be needed again for hours.
+_IDLE_AFTER_S: Final = 2.0
 
 
 class Collector:
@@ -53,12 +57,21 @@ class Collector:
         self._lock = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, "files")
         self._ready: asyncio.Queue[Sealed] = asyncio.Queue(1)
+        self._room = asyncio.Event()
+        self._room.set()
         self._news = asyncio.Event()
         self._unplaced = asyncio.Event()
-        self._began_s = 0.0
+        self._look_every_s = min(LOOK_EVERY_S, max(LOOK_EVERY_LEAST_S, flush_after_s))
         self._look_at_s = 0.0
-        self._active_s = 0.0
+        # When the files were looked at last, and the time before that: what one look finds, the one before had not.
+        self._looked_s = 0.0
+        self._looked_before_s = 0.0
+        # The first records of the batch were read, and written, after these.
+        self._began_s = 0.0
+        self._written_s = 0.0
         self._rarely_s = 0.0
+        # When something was read last; None once the memory for it was given back.
+        self._read_s: float | None = None
         self._readable = False
         self._stopping = False
         self._store = ""
@@ -66,26 +79,48 @@ class Collector:
 
     async def run(self) -> None:
         """Read and seal until `stop`; then seal what has been read, and return."""
-        while not self._stopping:
+        while True:
+            # Read only what can be handed over at once: a line that is read waits for two batches at most.
+            await self._wait_for_room()
+            if self._stopping:
+                break
             async with self._lock:
-                progress = await self._in_thread(self._work)
+                sealed = await self._in_thread(self._work)
                 if self._tail.waiting:
                     self._unplaced.set()
-            if self._is_due():
-                await self._seal()
-            elif not progress:
+            if sealed is not None:
+                self._ready.put_nowait(sealed)
+                self._room.clear()
+            if not self._readable:
                 await self._pause()
-        if not self._builder.is_empty:
-            await self._seal()
+        async with self._lock:
+            sealed = await self._in_thread(self._sealed)
+        if sealed is not None:
+            await self._ready.put(sealed)
+
+    async def _wait_for_room(self) -> None:
+        """Wait until what is read can be handed over; meanwhile only look how far files grow."""
+        while not self._room.is_set():
+            try:
+                async with asyncio.timeout(_RARELY_S):
+                    await self._room.wait()
+            except TimeoutError:
+                async with self._lock:
+                    await self._in_thread(self._measure)
+                    if self._tail.waiting:
+                        self._unplaced.set()
 
     def stop(self) -> None:
         """Read no more."""
         self._stopping = True
         self._news.set()
+        self._room.set()
 
     async def next(self) -> Sealed:
         """The next batch to send; waits for one."""
-        return await self._ready.get()
+        sealed = await self._ready.get()
+        self._room.set()
+        return sealed
 
     def done(self) -> None:
         """What `next` gave last is dealt with."""
@@ -139,16 +174,20 @@ class Collector:
                 self._tail.displace()
             self._store = answer.store
             behind = any(answer.committed.get(source, 0) < end for source, end in (ends or {}).items())
-            astray = await self._in_thread(lambda: self._tail.place(answer.committed))
+            # Nearly every answer only confirms what was sent; to open and place files is left to the thread.
+            others = self._tail.advance(answer.committed)
+            astray = bool(others) and await self._in_thread(lambda: self._tail.place(others))
             went_back = answer.hole or behind or astray
             if went_back:
                 _log.info("the store does not hold what was sent or expected, reading goes back to what it holds")
                 self._metrics.rewinds.inc()
                 self._discard()
                 await self._in_thread(self._tail.rewind)
-            if self._tail.unplaced():
+            # To ask every file costs milliseconds, and an answer that only confirms has not made one unplaced.
+            if (others or went_back or ends is None) and self._tail.unplaced():
                 self._unplaced.set()
-        self._news.set()
+        if went_back or ends is None:
+            self._news.set()  # there is something to read that no look finds
         return went_back
 
     async def read(self, call: Callable[[Tail], _T]) -> _T:
@@ -161,47 +200,61 @@ class Collector:
         self._thread.shutdown()
         self._tail.close()
 
-    def _work(self) -> bool:
-        """Read, in the thread, until there is no more, the batch is due, or it took long. Whether there may be more."""
-        until_s = time.monotonic() + WORK_S
-        while self._step():
-            if self._is_due() or time.monotonic() >= until_s:
-                return True
-        return False
+    def _work(self) -> Sealed | None:
+        """Read, in the thread, until there is no more, the batch is due, or it took long. The batch, if it is due.
 
-    def _step(self) -> bool:
-        """Look and read once. Whether something was read, if only a part of a line."""
+        All in one go: to change threads costs as much as a hundred lines.
+        """
+        until_s = time.monotonic() + WORK_S
+        self._step()
+        while self._readable and not self._is_due() and time.monotonic() < until_s:
+            self._step()
+        return self._sealed() if self._is_due() else None
+
+    def _step(self) -> None:
+        """Look, if it is time, and read once."""
         now_s = time.monotonic()
         rounds = []
-        if self._readable or now_s >= self._look_at_s:
+        if now_s >= self._look_at_s:
             self._readable = self._tail.look()
-            if self._readable:
-                self._active_s = now_s
-            self._look_at_s = now_s + (LOOK_EVERY_S if now_s - self._active_s < QUIET_AFTER_S else LOOK_QUIET_S)
+            self._looked_before_s, self._looked_s = self._looked_s, now_s
+            self._look_at_s = now_s + self._look_every_s
         if self._readable:
             rounds = self._tail.read_round()
+            self._readable = self._tail.readable
         rounds += self._tail.lost()
         if now_s - self._rarely_s >= _RARELY_S:
             self._rarely_s = now_s
             rounds += self._tail.overdue()
             self._tail.measure()
+            if self._read_s is not None and now_s - self._read_s >= _IDLE_AFTER_S:
+                give_back()
+                self._read_s = None
+        if rounds:
+            self._read_s = now_s
         for each in rounds:
             if each.parts:
                 if self._builder.is_empty:
-                    self._began_s = now_s
+                    self._began_s, self._written_s = now_s, self._looked_before_s
                 self._builder.add(each)
-        return bool(rounds) or self._readable
+
+    def _measure(self) -> None:
+        """Bring the gauges up to date while nothing is read."""
+        self._readable = self._tail.look()
+        self._tail.measure()
 
     def _is_due(self) -> bool:
         if self._builder.is_empty:
             return False
-        return self._builder.is_full or time.monotonic() - self._began_s >= self._flush_after_s
+        # Where there is more to be read, it is worth waiting for.
+        since_s = self._began_s if self._readable else self._written_s
+        return self._builder.is_full or time.monotonic() >= since_s + self._flush_after_s
 
     async def _pause(self) -> None:
         """Wait for the next look, or until the batch is due; after news of files or positions look at once."""
         until_s = self._look_at_s
         if not self._builder.is_empty:
-            until_s = min(until_s, self._began_s + self._flush_after_s)
+            until_s = min(until_s, self._written_s + self._flush_after_s)
         try:
             async with asyncio.timeout(max(0.0, until_s - time.monotonic())):
                 await self._news.wait()
@@ -210,27 +263,9 @@ class Collector:
         self._news.clear()
         self._look_at_s = 0.0
 
-    async def _seal(self) -> None:
-        async with self._lock:
-            if self._builder.is_empty:
-                return  # discarded meanwhile
-            epoch = self.epoch
-            sealed = await self._in_thread(lambda: seal(self._builder.take(), epoch))
-        while True:
-            try:
-                async with asyncio.timeout(_RARELY_S):
-                    await self._ready.put(sealed)
-            except TimeoutError:
-                # The aggregator is away. Files grow all the same, and how much time they have left is asked for now.
-                async with self._lock:
-                    await self._in_thread(self._measure)
-            else:
-                return
-
-    def _measure(self) -> None:
-        """Bring the gauges up to date while nothing is read."""
-        self._readable = self._tail.look()
-        self._tail.measure()
+    def _sealed(self) -> Sealed | None:
+        """What was read, ready to be sent; None if that is nothing."""
+        return None if self._builder.is_empty else seal(self._builder.take(), self.epoch)
 
     def _discard(self) -> None:
         """What is read and not committed is of no use; the files still have it."""
@@ -239,6 +274,7 @@ class Collector:
         while not self._ready.empty():
             self._ready.get_nowait()
             self._ready.task_done()
+        self._room.set()
 
     async def _in_thread(self, call: Callable[[], _T]) -> _T:
         result: _T = await wrap(call)(executor=self._thread)

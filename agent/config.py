@@ -11,9 +11,11 @@ from urllib.parse import urlsplit
 import click
 import msgspec
 
+from agent.errors import UnavailableError
 from agent.forecast import FILE_BYTES_DEFAULT, FILES_DEFAULT
 from agent.readymade import READY_MADE
 from agent.rules import RULES_MAX, Glob, Rule, Rules, expression_of, rate_of, redactions_of
+from agent.trust import Trust
 from service.logs import log_options
 from service.options import ADDRESS, DURATION, LINE, SIZE, Address, TablesType, config_file_option
 from wire.codec import BATCH_BYTES_MAX, NAME_BYTES_MAX, POSITION_MAX, RECORD_BYTES_MAX
@@ -43,6 +45,7 @@ class Config(msgspec.Struct, frozen=True):
     node_name: str
     cluster: str
     token_file: Path | None
+    ca_file: Path | None
     listen: Address
     batch_bytes: int
     flush_after_s: float
@@ -90,6 +93,14 @@ def _name(_: click.Context, parameter: click.Parameter, value: str) -> str:
         raise click.BadParameter(f"at most {NAME_BYTES_MAX} bytes of UTF-8 and no control characters")
     if not value and parameter.name == "node_name":
         raise click.BadParameter("is empty; name the node")
+    return value
+
+
+def _certificates(_: click.Context, __: click.Parameter, value: Path | None) -> Path | None:
+    try:
+        Trust(value).context()
+    except UnavailableError as error:
+        raise click.BadParameter(str(error)) from error
     return value
 
 
@@ -178,6 +189,14 @@ _OPTIONS: Final = (
         envvar="LOGBOOM_TOKEN_FILE",
         show_envvar=True,
         help="File with the token that the aggregator asks for.",
+    ),
+    click.option(
+        "--ca-file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        envvar="LOGBOOM_CA_FILE",
+        callback=_certificates,
+        show_envvar=True,
+        help="PEM file of the authorities to trust for https://; the system's if there is none.",
     ),
     click.option(
         "--listen",

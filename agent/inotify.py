@@ -1,7 +1,7 @@
 """News that a directory changed, from Linux' inotify(7), through the C library.
 
 Only *that* something changed is taken from it: the scan that follows finds out what. So nothing depends on an event
-being seen, and an overflow of the kernel's queue is just one more reason to scan.
+being seen, and an overflow of the kernel's queue is just one more reason to scan, and to say so.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import struct
 from typing import Final
 
 _IN_MOVED_FROM: Final = 0x40
@@ -18,8 +19,11 @@ _IN_CREATE: Final = 0x100
 _IN_DELETE: Final = 0x200
 _IN_ONLYDIR: Final = 0x0100_0000
 _MASK: Final = _IN_MOVED_FROM | _IN_MOVED_TO | _IN_CREATE | _IN_DELETE | _IN_ONLYDIR
-# Events are thrown away unread, this many bytes at a time.
+_IN_Q_OVERFLOW: Final = 0x4000
+# Events are read this many bytes at a time.
 _READ_BYTES: Final = 1 << 16
+# struct inotify_event: watch, mask, cookie, bytes of the name that follows.
+_EVENT: Final = struct.Struct("=iIII")
 
 
 class Inotify:
@@ -44,11 +48,13 @@ class Inotify:
         """
         self._checked(self._libc.inotify_add_watch(self.fileno(), os.fsencode(directory), _MASK))
 
-    def drain(self) -> None:
-        """Take the news there is."""
+    def drain(self) -> bool:
+        """Take the news there is. Whether the kernel's queue was full, and dropped some."""
+        overflowed = False
         with contextlib.suppress(BlockingIOError):
-            while os.read(self.fileno(), _READ_BYTES):
-                pass
+            while events := os.read(self.fileno(), _READ_BYTES):
+                overflowed = _overflowed(events) or overflowed
+        return overflowed
 
     def close(self) -> None:
         """Give the descriptor and its watches back."""
@@ -62,3 +68,13 @@ class Inotify:
             number = ctypes.get_errno() or errno.EINVAL
             raise OSError(number, os.strerror(number))
         return result
+
+
+def _overflowed(events: bytes) -> bool:
+    at = 0
+    while at < len(events):
+        _, mask, _, name_bytes = _EVENT.unpack_from(events, at)
+        if mask & _IN_Q_OVERFLOW:
+            return True
+        at += _EVENT.size + name_bytes
+    return False

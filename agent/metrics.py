@@ -108,6 +108,11 @@ class Metrics:
         self.inotify = Gauge(
             "logboom_agent_inotify", "1 if inotify tells of new files, 0 if only scans find them.", registry=registry
         )
+        self.inotify_overflows = Counter(
+            "logboom_agent_inotify_overflows",
+            "Times the kernel's queue was full and dropped events.",
+            registry=registry,
+        )
 
     def batch(self, sealed: Sealed, outcome: str, seconds: float) -> None:
         """Count one answered batch."""

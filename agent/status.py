@@ -76,6 +76,7 @@ class Status(msgspec.Struct, frozen=True):
     trouble: str
     refused: str
     inotify: bool
+    inotify_trouble: str
     lag_bytes: int
     excluded_containers: int
     files: tuple[FileStatus, ...]
@@ -116,6 +117,7 @@ def status_app(  # noqa: PLR0917 - one of each part, all different
                 trouble,
                 shipper.refused,
                 watch.has_inotify,
+                watch.trouble,
                 behind,
                 watch.excluded,
                 files,

@@ -68,7 +68,8 @@ def _unread(file: LogFile, record_bytes_max: int) -> Stretch | None:
 
 
 def _lines(file: LogFile) -> Stretch | None:
-    data = _read(file, READ_BYTES_MAX, file.read)
+    # Not more than there is: every read is memory first, of which a line now and then needs little.
+    data = _read(file, min(READ_BYTES_MAX, file.size - file.read), file.read)
     end = data.rfind(b"\n") + 1
     start = file.read
     file.read += end

@@ -44,7 +44,9 @@ ROUND_BYTES_MAX: Final = 1 << 20
 # write the pieces of a line within milliseconds of each other.
 PATIENCE_S: Final = 30.0
 # Between two looks at every file, only those that are open are asked for their size.
-THOROUGH_EVERY_S: Final = 1.0
+THOROUGH_EVERY_S: Final = 3.0
+# A file that has not grown for this long is asked only every other time: with thousands of them, to ask is what costs.
+IDLE_AFTER_S: Final = 10.0
 # Compressed files that are being unpacked at once, a megabyte each; the others wait for their turn.
 UNPACKING_MAX: Final = 4
 
@@ -57,6 +59,7 @@ class Tail:
         cluster: str,
         record_bytes_max: int,
         metrics: Metrics,
+        *,
         hold: Hold | None = None,
         rotation: Rotation | None = None,
         rules: Rules | None = None,
@@ -74,6 +77,8 @@ class Tail:
         self.waiting = False
         # As of the last look: open descriptors, and files with something to read, those that were served last behind.
         self._open: list[tuple[LogFile, int]] = []
+        self._idle: list[tuple[LogFile, int]] = []
+        self._is_idle_asked = False
         self._ready: dict[LogFile, None] = {}
         # Those that have something to read, but whose pod is over its rate; those of which lines are held.
         self._deferred: list[LogFile] = []
@@ -101,12 +106,19 @@ class Tail:
         if self._following.unsettled or now_s >= self._thorough_s:
             self._look_at_all(now_s)
             return bool(self._ready)
-        grown = [file for file, descriptor in self._open if os.lseek(descriptor, 0, os.SEEK_END) != file.size]
+        asked = [*self._open, *self._idle] if self._is_idle_asked else self._open
+        self._is_idle_asked = not self._is_idle_asked
+        grown = [file for file, descriptor in asked if os.lseek(descriptor, 0, os.SEEK_END) != file.size]
         for file in grown:
             self._following.look_at(file, now_s)
             self.waiting = self.waiting or file.awaits_place(now_s)
         self._find_ready((*self._deferred, *self._ready, *grown, *closing), now_s)
         return bool(self._ready)
+
+    @property
+    def readable(self) -> bool:
+        """Whether more can be read of what the last look found."""
+        return any(file.readable for file in self._ready)
 
     def _close_held(self, now_s: float) -> list[LogFile]:
         """Files whose lines that are held shall wait no longer."""
@@ -133,9 +145,11 @@ class Tail:
                 following.keep(directory, [file for file in files if file.fd is not None or file.listed])
         self._gaps.settle(now_s)
         # A compressed file does not grow: it is enough to look at it now and then.
-        self._open = [
-            (file, file.fd) for file in self.files() if file.fd is not None and not isinstance(file, GzippedFile)
-        ]
+        self._open, self._idle = [], []
+        for file in self.files():
+            if file.fd is not None and not isinstance(file, GzippedFile):
+                of = self._idle if now_s - file.grown_s > IDLE_AFTER_S else self._open
+                of.append((file, file.fd))
         self._find_ready((*self._deferred, *self._ready, *self.files()), now_s)
         self._thorough_s = now_s + THOROUGH_EVERY_S
 
@@ -159,21 +173,27 @@ class Tail:
         files = [source for source, file in self._sources.items() if file.awaits_place(now_s)]
         return files + self._gaps.unplaced()
 
+    def advance(self, positions: Mapping[bytes, int]) -> dict[bytes, int]:
+        """Take what the store holds of files that are where that lets them be, without I/O; the rest is for `place`."""
+        self._gaps.place(positions)
+        others = {}
+        for source, position in positions.items():
+            file = self._sources.get(source)
+            if file is not None and file.placed and file.committed <= position <= file.shipped:
+                self._accounts.of(file.directory).committed_bytes += position - file.committed
+                file.committed = position
+            elif file is not None:
+                others[source] = position
+        return others
+
     def place(self, positions: Mapping[bytes, int]) -> bool:
         """Take what the store holds, by source. Whether some file was not where that lets it be.
 
         Then what was read on from there is of no use: `rewind`.
         """
-        self._gaps.place(positions)
         astray = False
-        for source, position in positions.items():
-            file = self._sources.get(source)
-            if file is None:
-                continue
-            if file.placed and file.committed <= position <= file.shipped:
-                self._accounts.of(file.directory).committed_bytes += position - file.committed
-                file.committed = position
-                continue
+        for source, position in self.advance(positions).items():
+            file = self._sources[source]
             astray = astray or file.placed
             self._place(file, position)
         return astray
@@ -244,6 +264,7 @@ class Tail:
         """Close every file."""
         self._following.close()
         self._open.clear()
+        self._idle.clear()
         self._ready.clear()
         self._holding.clear()
 

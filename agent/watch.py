@@ -23,12 +23,17 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# With news from inotify a scan only reconciles; without, it is how files are found, and rotation gives ten seconds.
-RECONCILE_EVERY_S: Final = 10.0
+# With news from inotify a scan only reconciles, and a thousand containers cost it 36 ms; without, it is how files are
+# found, and rotation gives ten seconds.
+RECONCILE_EVERY_S: Final = 30.0
 SCAN_EVERY_S: Final = 1.0
 # After a scan, news is left to gather for this long: hundreds of pods that start at once are not a scan each.
 _GATHER_S: Final = 0.05
+# After an overflow of the kernel's queue, scans are as frequent as without inotify for this long: what made so many
+# events may go on.
+OVERFLOW_S: Final = 10.0
 _WATCHES_HINT: Final = "raise the sysctl fs.inotify.max_user_watches or max_user_instances; until then scans do it"
+_QUEUE_HINT: Final = "raise the sysctl fs.inotify.max_queued_events if it happens often; scans find what it missed"
 
 
 class Watch:
@@ -47,24 +52,29 @@ class Watch:
         self._metrics = metrics
         self._discovery = Discovery(pods_dir, self._watch, collects=collects)
         self._news = asyncio.Event()
+        self._use_inotify = use_inotify
         self._inotify: Inotify | None = None
         # Some directory could not be watched: inotify does not tell everything.
         self._is_partial = False
+        # Why, if someone can do something about it: told in the log once, until it is over.
+        self.trouble = ""
+        self._overflowed_s = -OVERFLOW_S
         # No watch was left for one of them: this scan asks for none any more, the next one tries again.
         self._is_used_up = False
+        # Why the scan under way was refused a watch.
+        self._refused = ""
         self.scans = 0
-        if use_inotify:
-            try:
-                self._inotify = Inotify()
-            except OSError as error:
-                _log.warning("no inotify", extra=fields(reason=error.strerror, remedy=_WATCHES_HINT))
         metrics.inotify.set_function(lambda: float(self.has_inotify))
         metrics.excluded_containers.set_function(lambda: float(self.excluded))
 
     @property
     def has_inotify(self) -> bool:
         """Whether inotify tells of every change."""
-        return self._inotify is not None and not self._is_partial
+        return self._inotify is not None and not self._is_partial and not self._has_overflowed
+
+    @property
+    def _has_overflowed(self) -> bool:
+        return time.monotonic() < self._overflowed_s + OVERFLOW_S
 
     @property
     def excluded(self) -> int:
@@ -73,26 +83,35 @@ class Watch:
 
     async def run(self) -> None:
         """Scan for ever."""
-        loop = asyncio.get_running_loop()
-        if self._inotify is not None:
-            loop.add_reader(self._inotify.fileno(), self._on_news)
         try:
             while True:
                 await self._scan()
                 await asyncio.sleep(_GATHER_S)
-                await self._wait(RECONCILE_EVERY_S if self.has_inotify else SCAN_EVERY_S)
+                await self._wait(RECONCILE_EVERY_S if self.has_inotify and not self.trouble else SCAN_EVERY_S)
         finally:
             if self._inotify is not None:
-                loop.remove_reader(self._inotify.fileno())
+                asyncio.get_running_loop().remove_reader(self._inotify.fileno())
 
     def close(self) -> None:
         """Give inotify back."""
         if self._inotify is not None:
             self._inotify.close()
 
+    def _open(self) -> str:
+        """Have an inotify instance, if that is wanted and possible now. Why not, if it is not."""
+        if self._inotify is not None or not self._use_inotify:
+            return ""
+        try:
+            self._inotify = Inotify()
+        except OSError as error:
+            return f"no inotify instance: {error.strerror}"
+        asyncio.get_running_loop().add_reader(self._inotify.fileno(), self._on_news)
+        return ""
+
     async def _scan(self) -> None:
         began_s = time.monotonic()
         self._is_partial = self._is_used_up = False
+        self._refused = self._open()
         try:
             listings = await wrap(self._discovery.scan)()
         except OSError as error:
@@ -104,6 +123,16 @@ class Watch:
             _log.debug("containers changed", extra=fields(containers=len(listings)))
             await self._collector.update(listings)
         self.scans += 1
+        self._tell()
+
+    def _tell(self) -> None:
+        """Say once that inotify does not tell of everything, and once that it does again."""
+        if self._refused and not self.trouble:
+            _log.warning("scanning every second", extra=fields(reason=self._refused, remedy=_WATCHES_HINT))
+            self.trouble = self._refused
+        elif self.trouble and self.has_inotify:
+            _log.info("inotify tells of every change again", extra=fields(was=self.trouble))
+            self.trouble = ""
 
     def _watch(self, directory: str) -> None:
         """Called by the scan, in its thread, for every directory before it lists it."""
@@ -118,12 +147,15 @@ class Watch:
         except OSError as error:
             self._is_partial = True
             self._is_used_up = error.errno == errno.ENOSPC
-            hint = _WATCHES_HINT if self._is_used_up else "scans do it"
-            _log.warning("directory cannot be watched", extra=fields(directory=directory, reason=error, remedy=hint))
+            self._refused = self._refused or f"{directory} cannot be watched: {error.strerror}"
 
     def _on_news(self) -> None:
-        if self._inotify is not None:
-            self._inotify.drain()
+        if self._inotify is not None and self._inotify.drain():
+            if not self.trouble:
+                self.trouble = "the kernel's queue of events was full"
+                _log.warning("scanning every second", extra=fields(reason=self.trouble, remedy=_QUEUE_HINT))
+            self._overflowed_s = time.monotonic()
+            self._metrics.inotify_overflows.inc()
         self._news.set()
 
     async def _wait(self, longest_s: float) -> None:

@@ -2,6 +2,12 @@
 
 processes   the agent and the aggregator as processes, and what the kernel says they used
 throughput  CPU of agent and aggregator against the least that could be done; bytes on disk
+acknowledge an aggregator that only acknowledges, where the agent alone is measured
+files       log files of a given format
+formats     CPU of the agent against zstd, CRI and Docker apart
+everyday    an agent with hundreds of files that get a line now and then
+many        a few busy files among thousands
+backlog     an agent that catches up, while new lines are written
 quiet       an agent with a thousand files that nobody writes to
 delay       from a written line to its being found
 """

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchmarks import delay, quiet, throughput
+from benchmarks import backlog, delay, everyday, formats, many, quiet, throughput
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _MB = 1e6
+_PARTS = ("throughput", "cri", "docker", "everyday", "quiet", "many", "backlog", "delay")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,18 +24,27 @@ _MB = 1e6
 @click.option("--pods", default=32, show_default=True, help="Pods for the throughput.")
 @click.option("--nodes", default=8, show_default=True, help="Nodes, each with an agent, for the throughput.")
 @click.option("--files", default=1_000, show_default=True, help="Files for the quiet agent.")
-@click.option("--only", type=click.Choice(["throughput", "quiet", "delay"]), help="Measure one thing.")
-def main(lines: int, pods: int, nodes: int, files: int, only: str | None) -> None:
+@click.option("--many-files", default=5_000, show_default=True, help="Files for the agent with a few busy ones.")
+@click.option("--backlog", "megabytes", default=1_000, show_default=True, help="Megabytes to catch up with.")
+@click.option("--only", type=click.Choice(_PARTS), multiple=True, help="Measure one thing; may be given several times.")
+def main(  # noqa: PLR0917 - one of each option
+    lines: int, pods: int, nodes: int, files: int, many_files: int, megabytes: int, only: tuple[str, ...]
+) -> None:
     """Measure logboom on the simulator's data. Needs about a gigabyte below the temporary directory."""
     click.echo(f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory(prefix="logboom-bench-") as name:
         parts: dict[str, Callable[[Path], None]] = {
             "throughput": lambda directory: _throughput(throughput.measure(directory, lines, pods, nodes)),
-            "quiet": lambda directory: _quiet(quiet.measure(directory, files, files * 300)),
+            "cri": lambda directory: _cost("CRI", 3, formats.measure(directory, "cri", lines // 2)),
+            "docker": lambda directory: _cost("Docker", 5, formats.measure(directory, "docker", lines // 2)),
+            "everyday": lambda directory: _everyday(everyday.measure(directory, 300, 2.0)),
+            "quiet": lambda directory: _quiet(quiet.measure(directory, files, 300)),
+            "many": lambda directory: _many(many.measure(directory, many_files)),
+            "backlog": lambda directory: _backlog(backlog.measure(directory, megabytes)),
             "delay": lambda directory: _delay(delay.measure(directory)),
         }
         for part, measure in parts.items():
-            if only in {None, part}:
+            if not only or part in only:
                 directory = Path(name) / part
                 directory.mkdir()
                 measure(directory)
@@ -63,9 +73,34 @@ def _throughput(found: throughput.Throughput) -> None:
     _line("bytes on disk / byte of log", f"{found.store_bytes / found.log_bytes:.3f}")
 
 
+def _cost(form: str, most: int, found: formats.Cost) -> None:
+    zstd = f"zstd -1 does {found.log_bytes / found.zstd_cpu_s / _MB:,.0f} MB/s"
+    _line(f"agent CPU / zstd -1, {form}", f"{found.ratio:.2f}", f"at most {most}", zstd)
+    size = f"{found.log_bytes / found.lines:.0f} bytes a line"
+    _line(f"agent, lines a second a core, {form}", f"{found.lines / found.agent_cpu_s:,.0f}", "", size)
+
+
+def _everyday(found: everyday.Everyday) -> None:
+    name = f"agent, {found.files:,} files of {found.lines_per_second:g} lines a second, CPU"
+    late = f"{found.batches} batches, at most {found.late_s:.2f} s late"
+    _line(name, f"{100 * found.cpu_share:.2f} % of a core", "at most 3 %", late)
+
+
+def _many(found: many.Many) -> None:
+    name = f"CPU of {many.BUSY} busy files among {found.files:,} / alone"
+    _line(name, f"{found.ratio:.2f}", "at most 1.2", f"{found.among_cpu_s:.2f} s, {found.peak_mib:.0f} MiB")
+
+
+def _backlog(found: backlog.Backlog) -> None:
+    caught_up = f"{found.records:,} of {found.expected:,} lines in {found.seconds:.0f} s"
+    _line(f"catching up with {found.log_bytes / _MB:,.0f} MB, new lines late", f"{found.late_s:.2f} s", "at most 5 s")
+    _line("the same, peak RSS", f"{found.peak_mib:.0f} MiB", f"at rest {found.rest_mib:.0f} MiB", caught_up)
+
+
 def _quiet(found: quiet.Quiet) -> None:
     _line(f"agent with {found.files:,} files, peak RSS", f"{found.peak_mib:.0f} MiB", "at most 80 MiB")
-    _line(f"agent with {found.files:,} quiet files, CPU", f"{100 * found.cpu_share:.2f} % of a core", "at most 2 %")
+    _line(f"agent with {found.files:,} quiet files, RSS", f"{found.rest_mib:.0f} MiB", "at most 60 MiB")
+    _line(f"agent with {found.files:,} quiet files, CPU", f"{100 * found.cpu_share:.2f} % of a core", "at most 1 %")
 
 
 def _delay(found: delay.Delay) -> None:
@@ -79,7 +114,7 @@ def _delay(found: delay.Delay) -> None:
 
 
 def _line(name: str, value: str, goal: str = "", note: str = "") -> None:
-    click.echo(f"{name:<44} {value:>16}  {f'goal: {goal}' if goal else '':<22} {note}".rstrip())
+    click.echo(f"{name:<52} {value:>16}  {f'goal: {goal}' if goal else '':<22} {note}".rstrip())
 
 
 if __name__ == "__main__":

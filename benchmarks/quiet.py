@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from benchmarks.files import Form, Speech, directory_of
+from benchmarks.formats import stored, write
 from benchmarks.processes import running, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from benchmarks.processes import Process
+
 QUIET_S: Final = 20.0
 WITHIN_S: Final = 300.0
+# What follows the last commit is over by then: files are looked at, nothing else.
+_SETTLED_S: Final = 3.0
 
 
 class Quiet(msgspec.Struct, frozen=True):
@@ -29,22 +32,27 @@ class Quiet(msgspec.Struct, frozen=True):
     rest_mib: float
 
 
-def measure(directory: Path, files: int, lines: int) -> Quiet:
-    """Let an agent catch up with ``lines`` lines in ``files`` files, then leave it alone."""
+def measure(directory: Path, files: int, lines_each: int) -> Quiet:
+    """Let an agent catch up with ``lines_each`` lines in each of ``files`` files, then leave it alone."""
     pods_dir = directory / "pods"
-    options = [f"--pods-dir={pods_dir}", f"--pods={files}", f"--lines={lines}", "--rotate-size=1GiB"]
-    subprocess.run([sys.executable, "-m", "simulator", "write", *options], check=True, stdout=subprocess.DEVNULL)
-    store = directory / "store"
+    forms: list[Form] = ["cri", "cri", "docker"]
+    speeches = [Speech(form) for form in forms]
+    for number in range(files):
+        write(directory_of(pods_dir, number) / "0.log", speeches[number % 3], lines_each)
     with (
-        running("aggregator", directory / "aggregator.log", "--store", f"chdb://{store}") as aggregator,
+        running("benchmarks.acknowledge", directory / "aggregator.log") as aggregator,
         running(
-            "agent", directory / "agent.log", "--pods-dir", str(pods_dir), "--aggregator-url", aggregator.url
+            "agent", directory / "agent.log", f"--pods-dir={pods_dir}", f"--aggregator-url={aggregator.url}"
         ) as agent,
     ):
-        pattern = re.compile(rf"^logboom_agent_committed_records_total {float(lines)}$".encode(), re.MULTILINE)
-        wait_for(lambda: pattern.search(agent.get("/metrics")), WITHIN_S)
-        time.sleep(3)  # what follows the last commit: files are looked at, nothing else
-        began, before = time.monotonic(), agent.cpu_s()
-        time.sleep(QUIET_S)
-        share = (agent.cpu_s() - before) / (time.monotonic() - began)
-        return Quiet(files, lines, share, agent.memory_mib("VmHWM"), agent.memory_mib("VmRSS"))
+        wait_for(lambda: stored(aggregator) >= files * lines_each, WITHIN_S)
+        time.sleep(_SETTLED_S)
+        share = cpu_share(agent, QUIET_S)
+        return Quiet(files, files * lines_each, share, agent.memory_mib("VmHWM"), agent.memory_mib("VmRSS"))
+
+
+def cpu_share(process: Process, seconds: float) -> float:
+    """What ``process`` uses of a core in the next ``seconds``."""
+    began_s, before_s = time.monotonic(), process.cpu_s()
+    time.sleep(seconds)
+    return (process.cpu_s() - before_s) / (time.monotonic() - began_s)

@@ -16,8 +16,8 @@ from pathlib import Path  # noqa: TC003 - msgspec
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-import zstandard
 
+from benchmarks.formats import zstd_s
 from benchmarks.processes import running, wait_for
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 WITHIN_S: Final = 900.0
 _SAMPLED_EVERY_S: Final = 31.0
-_BLOCK_BYTES: Final = 1 << 20
 # A process that used less than this in the last two seconds has nothing to do any more.
 _QUIET_CPU_S: Final = 0.06
 
@@ -72,7 +71,7 @@ def measure(directory: Path, lines: int, pods: int, nodes: int) -> Throughput:
         _write(tree / "written", lines // nodes, max(1, pods // nodes), number)
     files = [path for path in directory.rglob("*.log*") if path.is_file() and not path.is_symlink()]
     log_bytes = sum(path.stat().st_size for path in files)
-    zstd_cpu_s = _zstd_cpu_s(files)
+    zstd_cpu_s = zstd_s(files)
     store = directory / "store"
     with contextlib.ExitStack() as stack:
         log = directory / "aggregator.log"
@@ -132,18 +131,6 @@ def _write(pods_dir: Path, lines: int, pods: int, seed: int) -> None:
         *runtimes,
     ]
     subprocess.run([sys.executable, "-m", "simulator", "write", *options], check=True, stdout=subprocess.DEVNULL)
-
-
-def _zstd_cpu_s(files: list[Path]) -> float:
-    compressor = zstandard.ZstdCompressor(level=1)
-    used = 0.0
-    for path in files:
-        data = path.read_bytes()
-        began = time.process_time()
-        for at in range(0, len(data), _BLOCK_BYTES):
-            compressor.compress(data[at : at + _BLOCK_BYTES])
-        used += time.process_time() - began
-    return used
 
 
 def _committed(agent: Process) -> float:

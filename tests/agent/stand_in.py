@@ -17,6 +17,7 @@ import zstandard
 from aiohttp import web
 
 from agent.app import follow
+from agent.client import TIMEOUT_S
 from agent.config import Config
 from service.options import Address
 from service.web import json_response
@@ -134,6 +135,7 @@ class Node:
             node_name="node-1",
             cluster="test",
             token_file=None,
+            ca_file=None,
             listen=Address("127.0.0.1", 0),
             batch_bytes=1 << 20,
             flush_after_s=0.05,
@@ -157,12 +159,12 @@ class Node:
         return file
 
     @contextlib.asynccontextmanager
-    async def agent(self, **changes: object) -> AsyncIterator[str]:
+    async def agent(self, timeout_s: float = TIMEOUT_S, **changes: object) -> AsyncIterator[str]:
         """Run an agent; gives its URL. Stops it, within its grace time, at the end."""
         stop = asyncio.Event()
         bound: asyncio.Future[Address] = asyncio.get_running_loop().create_future()
         config = msgspec.structs.replace(self.config, **changes)
-        running = asyncio.create_task(follow(config, stop, bound.set_result))
+        running = asyncio.create_task(follow(config, stop, bound.set_result, timeout_s))
         running.add_done_callback(lambda _: bound.done() or bound.cancel())
         try:
             yield (await bound).url

@@ -49,7 +49,7 @@ class TailedNode:
 
     def begin(self, hold: Hold | None = None) -> None:
         """A new agent, which knows nothing."""
-        self.tail = Tail("test", 1 << 20, self.metrics, hold)
+        self.tail = Tail("test", 1 << 20, self.metrics, hold=hold)
         self.discovery = Discovery(str(self.root), lambda _: None)
 
     def restart(self) -> None:

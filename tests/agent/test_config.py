@@ -42,6 +42,7 @@ def test_the_defaults_are_those_of_a_node() -> None:
             node_name="node-1",
             cluster="",
             token_file=None,
+            ca_file=None,
             listen=Address("127.0.0.1", 8081),
             batch_bytes=4 << 20,
             flush_after_s=0.25,

@@ -274,10 +274,8 @@ async def test_an_aggregator_that_refuses_the_gap_as_well_stops_the_agent(
 
 @pytest.mark.parametrize("code", [401, 403, 404, 415])
 async def test_trouble_that_someone_has_to_mend_is_told_and_waited_out(
-    node: Node, aggregator: Aggregator, until: Until, get: Get, code: int, monkeypatch: pytest.MonkeyPatch
+    node: Node, aggregator: Aggregator, until: Until, get: Get, code: int
 ) -> None:
-    monkeypatch.setattr("agent.client._CREDENTIALS_RETRY_S", 0.1)
-    monkeypatch.setattr("agent.client._VERSION_RETRY_S", 0.1)
     aggregator.always = status(code)
     node.write("a_pod_u1/web/0.log", *[cri(i) for i in range(10)])
     async with node.agent() as url:
@@ -347,7 +345,7 @@ async def test_what_is_there_is_read_without_waiting_for_the_next_look(
     node: Node, aggregator: Aggregator, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("agent.collect.LOOK_EVERY_S", 60.0)
-    monkeypatch.setattr("agent.collect.LOOK_QUIET_S", 60.0)
+    monkeypatch.setattr("agent.collect.LOOK_EVERY_LEAST_S", 60.0)
     node.write("a_pod_u1/web/0.log", cri(0), cri(1, "x" * (4 << 20)), cri(2))
     async with node.agent(record_bytes=1 << 16):
         await until(lambda: len(aggregator.bodies()) == 3)

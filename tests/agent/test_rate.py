@@ -28,7 +28,9 @@ class Node:
         self.now_s = 1000.0
         monkeypatch.setattr("time.monotonic", lambda: self.now_s)
         self.metrics = Metrics()
-        self.tail = Tail("", 1 << 20, self.metrics, Rules(rules=[Rule("busy", rate=RATE), Rule("busy2", rate=RATE)]))
+        self.tail = Tail(
+            "", 1 << 20, self.metrics, rules=Rules(rules=[Rule("busy", rate=RATE), Rule("busy2", rate=RATE)])
+        )
         self.discovery = Discovery(str(root), lambda _: None)
         self.read: dict[str, int] = {}
 

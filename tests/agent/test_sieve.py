@@ -30,6 +30,8 @@ def records_of(segments: list[list[Row]]) -> Records:
         np.array([flags for _, flags, _ in rows], np.uint8),
         np.array([len(body) for _, _, body in rows], np.uint32),
         memoryview(b"".join(body for _, _, body in rows)),
+        np.array([position - 1 for position, _, _ in rows], np.int64),
+        np.array([position for position, _, _ in rows], np.int64),
         np.array([len(segment) for segment in segments], np.int64),
         np.array([77 + len(segment) for segment in segments], np.int64),
     )

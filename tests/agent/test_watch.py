@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import errno
+import logging
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,8 +20,9 @@ from agent.tail import Tail
 from agent.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
 
 @pytest.fixture
@@ -125,3 +130,115 @@ async def test_a_pods_directory_that_cannot_be_read_is_no_scan(tmp_path: Path, c
     watch = Watch(str(tmp_path / "loop"), collector, Metrics(), use_inotify=False)
     await watch._scan()
     assert watch.scans == 0
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    return [(record.levelname, record.message) for record in caplog.records if record.name == "agent.watch"]
+
+
+QUEUED_MAX = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+SCANNING = ("WARNING", "scanning every second")
+AGAIN = ("INFO", "inotify tells of every change again")
+
+
+async def test_missing_watches_are_told_once_and_that_there_are_some_again(
+    monkeypatch: pytest.MonkeyPatch, pods: Path, watch: Watch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    watches = Watches(monkeypatch, 3)
+    for _ in range(4):
+        await watch._scan()
+    assert told(caplog) == [SCANNING]
+    assert watch.trouble.startswith(f"{pods}/a_b_c/")
+    assert watch.trouble.endswith(" cannot be watched: No space left on device")
+    watches.left = 100
+    for _ in range(2):
+        await watch._scan()
+    assert (told(caplog), watch.trouble) == ([SCANNING, AGAIN], "")
+
+
+@contextlib.asynccontextmanager
+async def running(watch: Watch) -> AsyncIterator[None]:
+    task = asyncio.create_task(watch.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def paths(collector: Collector) -> set[str]:
+    return {file.entry.path for file in collector._tail.files()}
+
+
+def appear(pods: Path, name: str) -> str:
+    """A log file of a new container; gives its path."""
+    file = pods / name / "0.log"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"2023-04-05T02:29:34.1Z stdout F one\n")
+    return str(file)
+
+
+async def test_an_instance_that_was_not_to_be_had_is_taken_when_it_is(
+    monkeypatch: pytest.MonkeyPatch, pods: Path, collector: Collector, until: Until, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("agent.watch.SCAN_EVERY_S", 0.02)
+
+    def refuse(_: Inotify) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr(Inotify, "__init__", refuse)
+        watch = Watch(str(pods), collector, Metrics())
+        async with running(watch):
+            await until(lambda: watch.scans >= 3)
+            assert (watch.has_inotify, watch.trouble) == (False, "no inotify instance: Too many open files")
+            refusing.undo()
+            monkeypatch.setattr("agent.watch.RECONCILE_EVERY_S", 60.0)
+            await until(lambda: watch.has_inotify and not watch.trouble)
+            scans = watch.scans
+            path = appear(pods, "a_b_d/web")
+            await until(lambda: path in paths(collector))
+            assert watch.scans > scans
+    watch.close()
+    assert told(caplog) == [SCANNING, AGAIN]
+
+
+async def test_a_queue_that_was_full_is_told_and_made_up_for_by_scans(
+    monkeypatch: pytest.MonkeyPatch, pods: Path, collector: Collector, until: Until, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("agent.watch.OVERFLOW_S", 0.3)
+    monkeypatch.setattr("agent.watch.SCAN_EVERY_S", 0.02)
+    metrics = Metrics()
+    watch = Watch(str(pods), collector, metrics)
+    async with running(watch):
+        await until(lambda: watch.scans >= 1 and watch.has_inotify)
+        stray, other = pods / "a_b_c" / "stray", pods / "a_b_c" / "other"
+        stray.touch()
+        # Two events a rename, none of them taken meanwhile: nothing here waits.
+        for _ in range(QUEUED_MAX):
+            stray, other = stray.rename(other), stray
+        path = appear(pods, "a_b_d/web")
+        await until(lambda: not watch.has_inotify)
+        assert watch.trouble == "the kernel's queue of events was full"
+        assert metrics.registry.get_sample_value("logboom_agent_inotify") == 0
+        await until(lambda: path in paths(collector))
+        await until(lambda: watch.has_inotify and not watch.trouble)
+    watch.close()
+    assert metrics.registry.get_sample_value("logboom_agent_inotify_overflows_total") == 1
+    assert told(caplog) == [SCANNING, AGAIN]
+
+
+async def test_what_no_event_told_of_is_found_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, pods: Path, collector: Collector, until: Until
+) -> None:
+    monkeypatch.setattr(Inotify, "watch", lambda *_: None)
+    monkeypatch.setattr("agent.watch.RECONCILE_EVERY_S", 0.05)
+    watch = Watch(str(pods), collector, Metrics())
+    async with running(watch):
+        await until(lambda: watch.scans >= 1)
+        path = appear(pods, "a_b_d/web")
+        await until(lambda: path in paths(collector))
+    watch.close()
