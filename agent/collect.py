@@ -181,9 +181,12 @@ class Collector:
         if self._readable:
             rounds = self._tail.read_round()
         if now_s - self._rarely_s >= _RARELY_S:
-            self._rarely_s = now_s
-            rounds += self._tail.overdue()
-            self._tail.measure()
+            overdue = self._tail.overdue()
+            if overdue:
+                rounds += overdue  # there may be more: asked again in the next step, if the batch is not full
+            else:
+                self._rarely_s = now_s
+                self._tail.measure()
         for each in rounds:
             if each.parts:
                 if self._builder.is_empty:

@@ -193,15 +193,19 @@ class Tail:
         return rounds
 
     def overdue(self) -> list[Round]:
-        """Partial lines whose end has not come for long, as they stand."""
+        """Partial lines whose end has not come for long, as they stand; a bounded number of bytes of them."""
         now_s = time.monotonic()
-        rounds = []
+        rounds: list[Round] = []
+        size = 0
         for file in self.files():
+            if size >= ROUND_BYTES_MAX:
+                break
             # Where there is more to be read, the end may be in that.
             if file.placed and file.searched >= file.size and now_s - file.grown_s > PATIENCE_S:
                 records = flush(file.assembly, file.read)
                 if records is not None:
                     rounds.append(_round(records, [file]))
+                    size += len(records.body)
         return rounds
 
     def measure(self) -> None:

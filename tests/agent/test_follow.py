@@ -19,6 +19,7 @@ from agent.errors import RefusedError
 from service.web import json_response
 from wire.answers import Refusal
 from wire.batch import Batch, Flag
+from wire.codec import BATCH_BYTES_MAX
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -311,6 +312,31 @@ async def test_a_partial_line_whose_end_never_comes_is_delivered_flagged(
         await until(lambda: len(aggregator.bodies()) == 2)
     (rows,) = aggregator.rows.values()
     assert (rows[1].body, bool(rows[1].flags & Flag.UNFINISHED)) == (b"begun", True)
+
+
+async def test_open_lines_of_many_files_never_make_a_batch_that_is_too_large(
+    node: Node, aggregator: Aggregator, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.tail.PATIENCE_S", 0.5)
+    monkeypatch.setattr("agent.tail.OPEN_BYTES_MAX", 1 << 30, raising=False)
+    begun = b"2023-04-05T02:29:34.1Z stdout P " + b"x" * (1 << 20)
+    pods = (BATCH_BYTES_MAX >> 20) + 8
+    for pod in range(pods):
+        node.write(f"a_pod_u{pod}/web/0.log", begun)
+    async with node.agent():
+        await until(lambda: len(aggregator.bodies()) == pods)
+    assert aggregator.largest_bytes < 6 << 20
+
+
+async def test_a_batch_that_is_too_large_arrives_in_pieces(
+    node: Node, aggregator: Aggregator, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.collect.Collector._is_due", lambda self: self._builder.size_bytes > BATCH_BYTES_MAX)
+    node.write("a_pod_u1/web/0.log", *[cri(i, "x" * 1_000_000) for i in range(36)])
+    async with node.agent():
+        await until(lambda: len(aggregator.bodies()) >= 33)
+    assert aggregator.largest_bytes > BATCH_BYTES_MAX
+    assert aggregator.bodies() == [b"x" * 1_000_000 + b" %d" % i for i in range(36)]
 
 
 async def test_a_line_written_in_pieces_is_read_when_it_is_complete(
