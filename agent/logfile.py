@@ -129,9 +129,15 @@ class LogFile:
 
     def forget(self) -> None:
         """Start over, as another file: what it held is gone."""
+        self.displace()
         self.source = None
-        self.placed = self.is_copy = False
+        self.is_copy = False
         self.read = self.searched = self.shipped = self.committed = self.behind_of = 0
+
+    def displace(self) -> None:
+        """Wait to be told where to read on; what is open will be read again."""
+        self.placed = False
+        self.assembly = Assembly()
 
     def place(self, position: int) -> None:
         """Read on from ``position``: from the start of the line it lies in, leaving out what is stored of it already.

@@ -27,6 +27,12 @@ class Metrics:
             "Bytes of deleted files, not known to be committed.",
             registry=registry,
         )
+        self.unfinished_records = Counter(
+            "logboom_agent_unfinished_records",
+            "Records delivered before their end was read, by why: overdue, or memory.",
+            ["reason"],
+            registry=registry,
+        )
         self.batches = Counter(
             "logboom_agent_batches", "Answers to batches, by what they said.", ["outcome"], registry=registry
         )
@@ -66,6 +72,9 @@ class Metrics:
         self.files = Gauge("logboom_agent_files", "Log files followed.", registry=registry)
         self.open_files = Gauge("logboom_agent_open_files", "Log files held open.", registry=registry)
         self.lag_bytes = Gauge("logboom_agent_lag_bytes", "Bytes in log files, not yet committed.", registry=registry)
+        self.open_line_bytes = Gauge(
+            "logboom_agent_open_line_bytes", "Bytes held of lines whose end has not been read.", registry=registry
+        )
         self.inotify = Gauge(
             "logboom_agent_inotify", "1 if inotify tells of new files, 0 if only scans find them.", registry=registry
         )

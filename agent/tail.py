@@ -23,6 +23,7 @@ from agent.lines import Format, Lines, Segment
 from agent.logfile import LogFile
 from agent.stretch import Stretch, read
 from service.logs import fields
+from wire.codec import RECORD_BYTES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -35,6 +36,9 @@ _log = logging.getLogger(__name__)
 # Read in a round over all files. Measured: half of it, of this or of one file's part (`stretch.READ_BYTES_MAX`), costs
 # a seventh more CPU a line; twice of it saves nothing, and takes memory.
 ROUND_BYTES_MAX: Final = 1 << 20
+# Held of lines whose end has not been read, in all files; beyond it the lines of the files that have not grown for the
+# longest time are delivered as they stand. Room for two of the longest records there may be.
+OPEN_BYTES_MAX: Final = 2 * RECORD_BYTES_MAX
 # A partial line whose end does not come is delivered as it stands once its file has not grown for this long; a file
 # that is gone is given up. Runtimes write the pieces of a line within milliseconds of each other.
 PATIENCE_S: Final = 30.0
@@ -78,6 +82,8 @@ class Tail:
         self._open: list[tuple[LogFile, int]] = []
         self._ready: dict[LogFile, None] = {}
         self._thorough_s = 0.0
+        # Files with open lines.
+        self._holding: dict[LogFile, None] = {}
 
     def files(self) -> Iterator[LogFile]:
         """Every followed file."""
@@ -173,7 +179,7 @@ class Tail:
     def displace(self) -> None:
         """Know of no file any more where to read on: the store may not be the one it was."""
         for file in self.files():
-            file.placed = False
+            file.displace()
         self._unsettle()
 
     def rewind(self) -> None:
@@ -190,7 +196,37 @@ class Tail:
             mine = [block for block in blocks if block.file.format is form]
             if mine:
                 rounds.append(self._parse(mine, parse))
+        return rounds + self._relieved([block.file for block in blocks])
+
+    def _relieved(self, read: list[LogFile]) -> list[Round]:
+        """Open lines as they stand, where more is held of them than may be; ``read``: the files that were read."""
+        for file in read:
+            self._holding.pop(file, None)
+            if file.assembly.open_bytes:
+                self._holding[file] = None
+        size = sum(file.assembly.open_bytes for file in self._holding)
+        rounds: list[Round] = []
+        if size <= OPEN_BYTES_MAX:
+            return rounds
+        for file in sorted(self._holding, key=lambda file: file.grown_s):
+            size -= file.assembly.open_bytes
+            rounds += self._flushed(file, "memory")
+            _log.warning(
+                "too much is held of lines without an end, delivered as they stand",
+                extra=fields(path=file.entry.path, limit_bytes=OPEN_BYTES_MAX),
+            )
+            if size <= OPEN_BYTES_MAX:
+                break
         return rounds
+
+    def _flushed(self, file: LogFile, reason: str) -> list[Round]:
+        """The open lines of ``file`` as they stand: one round, or none."""
+        self._holding.pop(file, None)
+        records = flush(file.assembly, file.read)
+        if records is None:
+            return []
+        self._metrics.unfinished_records.labels(reason).inc(len(records.times))
+        return [_round(records, [file])]
 
     def overdue(self) -> list[Round]:
         """Partial lines whose end has not come for long, as they stand; a bounded number of bytes of them."""
@@ -202,10 +238,8 @@ class Tail:
                 break
             # Where there is more to be read, the end may be in that.
             if file.placed and file.searched >= file.size and now_s - file.grown_s > PATIENCE_S:
-                records = flush(file.assembly, file.read)
-                if records is not None:
-                    rounds.append(_round(records, [file]))
-                    size += len(records.body)
+                size += file.assembly.open_bytes
+                rounds += self._flushed(file, "overdue")
         return rounds
 
     def measure(self) -> None:
@@ -214,6 +248,7 @@ class Tail:
         self._metrics.files.set(len(files))
         self._metrics.open_files.set(sum(file.fd is not None for file in files))
         self._metrics.lag_bytes.set(sum(file.lag_bytes for file in files))
+        self._metrics.open_line_bytes.set(sum(file.assembly.open_bytes for file in self._holding))
 
     def close(self) -> None:
         """Close every file."""
@@ -242,6 +277,7 @@ class Tail:
 
     def _drop(self, file: LogFile) -> None:
         file.close()
+        self._holding.pop(file, None)
         self._release(file)
 
     def _release(self, file: LogFile) -> None:

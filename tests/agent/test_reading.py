@@ -10,7 +10,8 @@ import pytest
 from agent.discovery import Discovery
 from agent.metrics import Metrics
 from agent.stretch import READ_BYTES_MAX
-from agent.tail import Tail
+from agent.tail import OPEN_BYTES_MAX, Tail
+from wire.batch import Flag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +45,7 @@ class Node:
         self.discovery = Discovery(str(root), lambda _: None)
         self.committed: dict[bytes, int] = {}
         self.bodies: list[bytes] = []
+        self.flags: list[int] = []
 
     def write(self, path: str, *lines: bytes) -> Path:
         file = self.root / path
@@ -72,6 +74,7 @@ class Node:
             for length in each.records.lengths:
                 self.bodies.append(bytes(each.records.body[offset : offset + length]))
                 offset += length
+            self.flags += each.records.flags.tolist()
             for part in each.parts:
                 assert part.file.source is not None
                 assert part.start <= self.committed.get(part.file.source, 0) < part.end
@@ -90,11 +93,14 @@ class Node:
         (found,) = (file for file in self.tail.files() if file.entry.path.endswith(name))
         return found
 
+    def metric(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(f"logboom_agent_{name}", labels) or 0.0
+
     def lost_bytes(self) -> float:
-        return self.metrics.registry.get_sample_value("logboom_agent_lost_bytes_total") or 0.0
+        return self.metric("lost_bytes_total")
 
     def read_errors(self) -> float:
-        return self.metrics.registry.get_sample_value("logboom_agent_read_errors_total") or 0.0
+        return self.metric("read_errors_total")
 
 
 @pytest.fixture
@@ -200,6 +206,49 @@ def test_a_partial_line_whose_end_does_not_come_is_overdue(node: Node, clock: Cl
     clock.forward(100)
     (overdue,) = node.tail.overdue()
     assert bytes(overdue.records.body) == b"begun"
+
+
+def open_bytes(node: Node) -> int:
+    return sum(file.assembly.open_bytes for file in node.tail.files())
+
+
+@pytest.mark.parametrize("streams", [["stdout"], ["stdout", "stderr"]])
+def test_what_is_held_of_open_lines_is_bounded_in_all(node: Node, clock: Clock, streams: list[str]) -> None:
+    text = "x" * ((1 << 20) - 64)
+    pods = 2 * OPEN_BYTES_MAX >> 20
+    for pod in range(pods):
+        clock.forward(0.1)
+        begun = [f"2023-04-05T02:29:34.5Z {stream} P {pod:03} {text}\n".encode() for stream in streams]
+        node.write(f"a_b_{pod:03}/web/0.log", *begun)
+        node.scan()
+        node.place()
+        while node.tail.look():
+            node.ship()
+            assert open_bytes(node) <= OPEN_BYTES_MAX
+    delivered = pods * len(streams) - (OPEN_BYTES_MAX >> 20)
+    # The ones that have waited longest; what is delivered of a file is all of it.
+    assert [int(body[:3]) for body in node.bodies] == sorted([*range(pods)] * len(streams))[:delivered]
+    assert set(node.flags) == {Flag.UNFINISHED | Flag.STDERR * (stream == "stderr") for stream in streams}
+    assert node.metric("unfinished_records_total", reason="memory") == delivered
+    node.tail.measure()
+    assert node.metric("open_line_bytes") == open_bytes(node)
+    for pod in range(pods):
+        node.write(f"a_b_{pod:03}/web/0.log", b"2023-04-05T02:29:34.6Z stdout F end\n")
+    node.bodies.clear()
+    node.settle()
+    assert sorted(body[-3:] for body in node.bodies if body.endswith(b"end")) == [b"end"] * pods
+
+
+def test_nothing_is_held_of_lines_that_are_to_be_read_again(node: Node) -> None:
+    node.write("a_b_c/web/0.log", b"2023-04-05T02:29:34.5Z stdout P begun\n")
+    path = node.write("a_b_d/web/0.log", cri(1), b"2023-04-05T02:29:34.5Z stdout P begun\n")
+    node.settle()
+    assert open_bytes(node) == 10
+    os.truncate(path, 10)
+    node.look()
+    assert open_bytes(node) == 5
+    node.tail.displace()
+    assert open_bytes(node) == 0
 
 
 def test_containers_with_several_generations_do_not_keep_others_waiting(node: Node) -> None:
