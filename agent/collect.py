@@ -218,7 +218,25 @@ class Collector:
                 return  # discarded meanwhile
             epoch = self.epoch
             sealed = await self._in_thread(lambda: seal(self._builder.take(), epoch))
-        await self._ready.put(sealed)
+        while not await self._handed_over(sealed):
+            # Nothing is read, but what is written shows: how far behind the store is, and for how long.
+            async with self._lock:
+                await self._in_thread(self._look)
+                if self._tail.waiting:
+                    self._unplaced.set()
+
+    async def _handed_over(self, sealed: Sealed) -> bool:
+        """Whether there was room for ``sealed`` soon."""
+        try:
+            async with asyncio.timeout(LOOK_QUIET_S):
+                await self._ready.put(sealed)
+        except TimeoutError:
+            return False
+        return True
+
+    def _look(self) -> None:
+        self._readable = self._tail.look()
+        self._tail.measure()
 
     def _discard(self) -> None:
         """What is read and not committed is of no use; the files still have it."""

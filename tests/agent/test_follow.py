@@ -97,6 +97,39 @@ async def test_rotation_and_restart_lose_nothing(
     assert {restart for *_, restart in aggregator.chunks.values()} == {0, 1}
 
 
+async def test_the_lag_grows_on_while_nothing_can_be_sent(
+    node: Node, aggregator: Aggregator, until: Until, get: Get
+) -> None:
+    aggregator.always = status(503, **{"Retry-After": "0.5"})
+    file = node.write("a_pod_u1/web/0.log", *[cri(i) for i in range(60_000)])
+    async with node.agent(batch_bytes=64 << 10) as url:
+        read: list[int] = []
+
+        async def follow() -> tuple[int, int]:
+            """What is read of the file, and its size, as the agent tells."""
+            found = json.loads((await get(f"{url}/status"))[1])
+            return sum(each["read"] for each in found["files"]), found["lag_bytes"]
+
+        async def gauge() -> float:
+            metrics = (await get(f"{url}/metrics"))[1]
+            return float(metrics.partition(b"\nlogboom_agent_lag_bytes ")[2].split()[0])
+
+        async with asyncio.timeout(15):
+            while len(read) < 20 or len(set(read[-20:])) > 1 or not read[-1]:
+                read.append((await follow())[0])
+                await asyncio.sleep(0.01)
+        for number in range(60_000, 60_002):
+            node.write("a_pod_u1/web/0.log", cri(number))
+            async with asyncio.timeout(15):
+                while await follow() != (read[-1], file.stat().st_size):
+                    await asyncio.sleep(0.01)
+                while await gauge() != file.stat().st_size:
+                    await asyncio.sleep(0.01)
+        assert aggregator.bodies() == []
+        aggregator.always = None
+        await until(lambda: len(aggregator.bodies()) == 60_002)
+
+
 async def test_a_file_that_is_deleted_is_read_to_its_end_and_let_go(
     node: Node, aggregator: Aggregator, until: Until, get: Get
 ) -> None:
