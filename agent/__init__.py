@@ -16,6 +16,7 @@ cri          parser: the format of containerd and CRI-O
 docker       parser: the format of Docker's json-file driver
 assemble     partial lines to records, and the positions of records
 partials     which partial lines make one record, and when
+unfinished   lines without an end, as they stand
 batch        records of many files to one batch; halves of a batch
 collect      reads rounds into batches, hands one over at a time
 client       HTTP to the aggregator: what each answer means

@@ -112,14 +112,16 @@ class LogFile:
             self.searched = self.read
         return shrunk
 
-    def identify(self, cluster: str) -> None:
-        """Find source and format, if the first line is there already."""
+    def identify(self, cluster: str, *, is_over: bool) -> None:
+        """Find source and format, if the first line is there already; or if it ``is_over``, what there is of it."""
         head = self._bytes_at(0, _PROBE_BYTES)
         while (line := first_line(head)) is None and len(head) < min(self.size, FIRST_LINE_BYTES_MAX):
             more = self._bytes_at(len(head), 3 * len(head) + _PROBE_BYTES)
             if not more:
                 break
             head += more
+        if is_over and line is None:
+            line = head or None
         if line is None:
             self.searched = len(head)  # looked at again when there is more
             return

@@ -17,18 +17,17 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from agent import cri, docker
-from agent.assemble import Records, assemble, flush
-from agent.lines import Format, Lines, Segment
+from agent.assemble import Records, assemble
 from agent.logfile import LogFile
 from agent.stretch import Stretch, read
+from agent.unfinished import PARSERS, Unfinished, is_over
 from service.logs import fields
-from wire.codec import RECORD_BYTES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from agent.discovery import Listing
+    from agent.lines import Lines, Segment
     from agent.metrics import Metrics
 
 _log = logging.getLogger(__name__)
@@ -36,9 +35,6 @@ _log = logging.getLogger(__name__)
 # Read in a round over all files. Measured: half of it, of this or of one file's part (`stretch.READ_BYTES_MAX`), costs
 # a seventh more CPU a line; twice of it saves nothing, and takes memory.
 ROUND_BYTES_MAX: Final = 1 << 20
-# Held of lines whose end has not been read, in all files; beyond it the lines of the files that have not grown for the
-# longest time are delivered as they stand. Room for two of the longest records there may be.
-OPEN_BYTES_MAX: Final = 2 * RECORD_BYTES_MAX
 # A partial line whose end does not come is delivered as it stands once its file has not grown for this long; a file
 # that is gone is given up. Runtimes write the pieces of a line within milliseconds of each other.
 PATIENCE_S: Final = 30.0
@@ -82,8 +78,7 @@ class Tail:
         self._open: list[tuple[LogFile, int]] = []
         self._ready: dict[LogFile, None] = {}
         self._thorough_s = 0.0
-        # Files with open lines.
-        self._holding: dict[LogFile, None] = {}
+        self._unfinished = Unfinished(record_bytes_max, self._set_aside, metrics)
 
     def files(self) -> Iterator[LogFile]:
         """Every followed file."""
@@ -140,6 +135,8 @@ class Tail:
             given_up = False
             for file in files:
                 self._look_at(file, now_s)
+                if self._awaits_first_line(file) and now_s - file.grown_s > PATIENCE_S and is_over(file, files):
+                    self._identify(file, is_over=True)
                 self._let_go(file, now_s, is_current=file is files[-1])
                 file.note_lag(now_s)
                 self.waiting = self.waiting or file.awaits_place(now_s)
@@ -192,55 +189,17 @@ class Tail:
         """The next records, a bounded number of bytes of them, every container in its turn; none if there are none."""
         blocks = list(self._blocks())
         rounds = []
-        for form, parse in ((Format.CRI, cri.parse), (Format.DOCKER, docker.parse)):
+        for form, parse in PARSERS.items():
             mine = [block for block in blocks if block.file.format is form]
             if mine:
                 rounds.append(self._parse(mine, parse))
-        return rounds + self._relieved([block.file for block in blocks])
-
-    def _relieved(self, read: list[LogFile]) -> list[Round]:
-        """Open lines as they stand, where more is held of them than may be; ``read``: the files that were read."""
-        for file in read:
-            self._holding.pop(file, None)
-            if file.assembly.open_bytes:
-                self._holding[file] = None
-        size = sum(file.assembly.open_bytes for file in self._holding)
-        rounds: list[Round] = []
-        if size <= OPEN_BYTES_MAX:
-            return rounds
-        for file in sorted(self._holding, key=lambda file: file.grown_s):
-            size -= file.assembly.open_bytes
-            rounds += self._flushed(file, "memory")
-            _log.warning(
-                "too much is held of lines without an end, delivered as they stand",
-                extra=fields(path=file.entry.path, limit_bytes=OPEN_BYTES_MAX),
-            )
-            if size <= OPEN_BYTES_MAX:
-                break
-        return rounds
-
-    def _flushed(self, file: LogFile, reason: str) -> list[Round]:
-        """The open lines of ``file`` as they stand: one round, or none."""
-        self._holding.pop(file, None)
-        records = flush(file.assembly, file.read)
-        if records is None:
-            return []
-        self._metrics.unfinished_records.labels(reason).inc(len(records.times))
-        return [_round(records, [file])]
+        found = self._unfinished.beyond_limit([block.file for block in blocks])
+        return rounds + [_round(records, [file]) for file, records in found]
 
     def overdue(self) -> list[Round]:
-        """Partial lines whose end has not come for long, as they stand; a bounded number of bytes of them."""
-        now_s = time.monotonic()
-        rounds: list[Round] = []
-        size = 0
-        for file in self.files():
-            if size >= ROUND_BYTES_MAX:
-                break
-            # Where there is more to be read, the end may be in that.
-            if file.placed and file.searched >= file.size and now_s - file.grown_s > PATIENCE_S:
-                size += file.assembly.open_bytes
-                rounds += self._flushed(file, "overdue")
-        return rounds
+        """Lines whose end has not come for long, as they stand; a bounded number of bytes of them."""
+        found = self._unfinished.overdue(self._directories.values(), time.monotonic() - PATIENCE_S)
+        return [_round(records, [file]) for file, records in found]
 
     def measure(self) -> None:
         """Bring the gauges up to date."""
@@ -248,7 +207,7 @@ class Tail:
         self._metrics.files.set(len(files))
         self._metrics.open_files.set(sum(file.fd is not None for file in files))
         self._metrics.lag_bytes.set(sum(file.lag_bytes for file in files))
-        self._metrics.open_line_bytes.set(sum(file.assembly.open_bytes for file in self._holding))
+        self._metrics.open_line_bytes.set(self._unfinished.held_bytes)
 
     def close(self) -> None:
         """Close every file."""
@@ -277,7 +236,7 @@ class Tail:
 
     def _drop(self, file: LogFile) -> None:
         file.close()
-        self._holding.pop(file, None)
+        self._unfinished.forget(file)
         self._release(file)
 
     def _release(self, file: LogFile) -> None:
@@ -301,7 +260,7 @@ class Tail:
             self._release(file)
             file.forget()
         if file.source is None and file.fd is not None and file.size > file.searched:
-            self._identify(file)
+            self._identify(file, is_over=False)
 
     def _let_go(self, file: LogFile, now_s: float, *, is_current: bool) -> None:
         """Close ``file`` if nothing more is to be had from it."""
@@ -313,11 +272,15 @@ class Tail:
             file.close()
 
     @staticmethod
+    def _awaits_first_line(file: LogFile) -> bool:
+        return file.source is None and not file.is_copy and file.fd is not None and file.size > 0
+
+    @staticmethod
     def _awaited(file: LogFile) -> bool:
         """Whether something of ``file`` is still to be read, placed or committed."""
         if file.source is None:
             return False
-        return not file.placed or file.readable or file.assembly.open_start is not None or file.committed < file.shipped
+        return not file.placed or file.shipped < file.size or file.committed < file.shipped
 
     def _attempt(self, file: LogFile, call: Callable[[], None]) -> bool:
         """Make a call on ``file``; after one that failed, it is left alone for a while."""
@@ -340,8 +303,8 @@ class Tail:
         self._metrics.read_errors.inc()
         _log.warning("file cannot be read", extra=fields(path=file.entry.path, reason=error.strerror))
 
-    def _identify(self, file: LogFile) -> None:
-        if not self._attempt(file, lambda: file.identify(self._cluster)) or file.source is None:
+    def _identify(self, file: LogFile, *, is_over: bool) -> None:
+        if not self._attempt(file, lambda: file.identify(self._cluster, is_over=is_over)) or file.source is None:
             return
         if self._sources.setdefault(file.source, file) is file:
             file.is_copy = False

@@ -351,7 +351,7 @@ async def test_open_lines_of_many_files_never_make_a_batch_that_is_too_large(
     node: Node, aggregator: Aggregator, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("agent.tail.PATIENCE_S", 0.5)
-    monkeypatch.setattr("agent.tail.OPEN_BYTES_MAX", 1 << 30, raising=False)
+    monkeypatch.setattr("agent.unfinished.OPEN_BYTES_MAX", 1 << 30)
     begun = b"2023-04-05T02:29:34.1Z stdout P " + b"x" * (1 << 20)
     pods = (BATCH_BYTES_MAX >> 20) + 8
     for pod in range(pods):

@@ -10,11 +10,12 @@ import pytest
 from agent.discovery import Discovery
 from agent.metrics import Metrics
 from agent.stretch import READ_BYTES_MAX
-from agent.tail import OPEN_BYTES_MAX, Tail
+from agent.tail import Round, Tail
+from agent.unfinished import OPEN_BYTES_MAX
 from wire.batch import Flag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from agent.logfile import LogFile
@@ -69,7 +70,15 @@ class Node:
 
     def ship(self) -> None:
         """Read and commit one round."""
-        for each in self.tail.read_round():
+        self.commit(self.tail.read_round())
+
+    def overdue(self) -> None:
+        """Commit what is delivered without its end."""
+        self.look()
+        self.commit(self.tail.overdue())
+
+    def commit(self, rounds: Sequence[Round]) -> None:
+        for each in rounds:
             offset = 0
             for length in each.records.lengths:
                 self.bodies.append(bytes(each.records.body[offset : offset + length]))
@@ -206,6 +215,87 @@ def test_a_partial_line_whose_end_does_not_come_is_overdue(node: Node, clock: Cl
     clock.forward(100)
     (overdue,) = node.tail.overdue()
     assert bytes(overdue.records.body) == b"begun"
+
+
+PIECE = b"2023-04-05T02:29:34.5Z stdout P begun,\n"
+OTHER = b"2023-04-05T02:29:34.6Z stderr F other"
+ENDS = [
+    # what the file ends with, and what becomes of that
+    (b"2023-04-05T02:29:34.5Z stdout F half a li", [b"half a li"]),
+    (b"2023-04-05T02:29:34.5Z stderr P half", [b"half"]),
+    (b"2023-04-05T02:2", [b"2023-04-05T02:2"]),
+    (PIECE + b"2023-04-05T02:29:34.6Z stdout F ended", [b"begun,ended"]),
+    (PIECE + OTHER, [b"other", b"begun,"]),
+    (PIECE + b"2023-04-05T0", [b"begun,", b"2023-04-05T0"]),
+    (PIECE + PIECE.replace(b"stdout", b"stderr") + b"x", [b"begun,", b"begun,", b"x"]),
+    (b"2023-04-05T02:29:34.5Z stdout F " + b"x" * (3 << 20), [b"x" * (1 << 20)]),
+]
+
+
+@pytest.mark.parametrize("deleted", [False, True], ids=["rotated", "deleted"])
+@pytest.mark.parametrize("before", [[cri(1)], []], ids=["", "only line"])
+@pytest.mark.parametrize(("end", "bodies"), ENDS)
+def test_the_last_line_of_a_file_that_is_over_is_delivered_without_its_end(
+    node: Node, clock: Clock, end: bytes, bodies: list[bytes], before: list[bytes], *, deleted: bool
+) -> None:
+    path = node.write("a_b_c/web/0.log", *before, end)
+    node.settle()
+    complete = [b"line 1"] * len(before)
+    if deleted:
+        path.unlink()
+    node.write("a_b_c/web/1.log", cri(2))
+    node.settle()
+    assert node.bodies == [*complete, b"line 2"]
+    (file,) = (file for file in node.tail.files() if file.entry.path.endswith("0.log"))
+    clock.forward(100)
+    node.settle()
+    node.overdue()
+    assert node.bodies == [*complete, b"line 2", *bodies]
+    assert all(flags & Flag.UNFINISHED for flags in node.flags[-len(bodies) :])
+    assert (file.lag_bytes, node.lost_bytes()) == (0, 0)
+    assert file.source is not None
+    assert node.committed[file.source] == len(b"".join(before)) + len(end)
+
+
+def test_the_last_line_of_a_docker_file_that_is_over_is_kept_raw(node: Node, clock: Clock) -> None:
+    line = b'{"log":"whole\\n","stream":"stdout","time":"2023-04-05T02:29:34Z"}'
+    node.write("a_b_c/web/0.log", line + b"\n", line[:20])
+    node.write("a_b_c/web/1.log", line + b"\n", line)
+    node.write("a_b_c/web/2.log", line + b"\n")
+    node.settle()
+    clock.forward(100)
+    node.settle()
+    node.overdue()
+    assert node.bodies == [b"whole"] * 3 + [line[:20], b"whole"]
+    assert node.flags[3:] == [Flag.MALFORMED | Flag.UNFINISHED, Flag.UNFINISHED]
+
+
+def test_the_last_line_of_the_file_that_is_written_to_waits_for_its_end(node: Node, clock: Clock) -> None:
+    node.write("a_b_c/web/0.log", cri(1), b"2023-04-05T02:29:34.5Z stdout F half")
+    node.settle()
+    clock.forward(100)
+    node.settle()
+    node.overdue()
+    assert node.bodies == [b"line 1"]
+    node.write("a_b_c/web/0.log", b" a line\n")
+    node.settle()
+    assert node.bodies == [b"line 1", b"half a line"]
+
+
+def test_a_line_that_ends_after_it_was_given_up_is_delivered_again_whole_by_a_new_agent(
+    node: Node, clock: Clock
+) -> None:
+    node.write("a_b_c/web/0.log", cri(1), b"2023-04-05T02:29:34.5Z stdout F half")
+    node.write("a_b_c/web/1.log", cri(2))
+    node.settle()
+    clock.forward(100)
+    node.settle()
+    node.overdue()
+    assert node.bodies[-1:] == [b"half"]
+    node.write("a_b_c/web/0.log", b" a line\n")
+    node.tail.displace()
+    node.settle()
+    assert node.bodies[-1:] == [b"half a line"]
 
 
 def open_bytes(node: Node) -> int:
