@@ -15,6 +15,7 @@ import click
 
 from agent.app import run
 from agent.config import Config, options
+from agent.errors import GapRefusedError
 from service.logs import configure
 
 
@@ -28,10 +29,33 @@ def main(**values: Any) -> None:
     config = Config(**values)
     configure(config.log_level, config.log_format)
     try:
-        asyncio.run(run(config))
+        _run(config)
     except OSError as error:
         click.echo(f"error: cannot listen on {config.listen.host}:{config.listen.port}: {error.strerror}", err=True)
         sys.exit(1)
+
+
+def _run(config: Config) -> None:
+    """Run the agent; where it cannot go on, say in one line why and what to do, and exit."""
+    refused = ""
+    try:
+        asyncio.run(run(config))
+    except* GapRefusedError as group:
+        error = _first(group)
+        refused = (
+            f"error: {config.aggregator_url} refuses what an agent of this version sends: rule {error.rule!r}, "
+            f"pod {error.pod}, container {error.container}: {error.reason}. Nothing is lost while the node has the "
+            "file. Have agent and aggregator be of one version, the aggregator upgraded first; if they are, this is "
+            "a bug: report it with this line"
+        )
+    if refused:
+        click.echo(refused, err=True)
+        sys.exit(1)
+
+
+def _first(group: BaseExceptionGroup[GapRefusedError]) -> GapRefusedError:
+    found = group.exceptions[0]
+    return _first(found) if isinstance(found, BaseExceptionGroup) else found
 
 
 if __name__ == "__main__":

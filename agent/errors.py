@@ -20,3 +20,15 @@ class RefusedError(Exception):
         self.rule = rule
         self.reason = reason
         self.too_large = too_large
+
+
+class GapRefusedError(RefusedError):
+    """Even the gap record that is to stand for a refused one of ``container`` in ``pod`` was refused.
+
+    The two programs do not agree on what a batch is; no retry can mend that.
+    """
+
+    def __init__(self, refused: RefusedError, pod: str, container: str) -> None:
+        super().__init__(refused.rule, refused.reason, too_large=refused.too_large)
+        self.pod = pod
+        self.container = container

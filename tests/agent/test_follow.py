@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ import pytest
 from aiohttp import web
 
 from agent.backoff import FIRST_S
-from agent.errors import RefusedError
+from agent.errors import GapRefusedError
 from service.web import json_response
 from wire.answers import Refusal
 from wire.batch import Batch, Flag
@@ -301,7 +302,24 @@ async def test_an_aggregator_that_refuses_the_gap_as_well_stops_the_agent(
     with pytest.raises(ExceptionGroup) as caught:
         async with node.agent():
             await until(lambda: aggregator.requests == 2)
-    assert caught.group_contains(RefusedError, match="names: on cue")
+    assert caught.group_contains(GapRefusedError, match="names: on cue")
+
+
+async def test_a_command_that_cannot_go_on_says_in_one_line_what_to_do(node: Node, aggregator: Aggregator) -> None:
+    aggregator.always = refuse(400, "names", b"")
+    node.write("shop_cart-0_u1/web/0.log", cri(0))
+    options = [f"--pods-dir={node.root}", f"--aggregator-url={node.config.aggregator_url}", "--listen=127.0.0.1:0"]
+    agent = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "agent", *options, "--log-level=error", stderr=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(15):
+        _, said = await agent.communicate()
+    assert agent.returncode == 1
+    last = said.decode().splitlines()[-1]
+    assert last.startswith("error: ")
+    for part in ("'names'", "shop/cart-0", "web", "on cue", "one version"):
+        assert part in last
+    assert "Traceback" not in said.decode()
 
 
 @pytest.mark.parametrize("code", [401, 403, 404, 415])
