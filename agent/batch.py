@@ -149,7 +149,6 @@ def in_its_place(batch: Batch, rule: str) -> Batch:
     reason = msgspec.json.encode({"bytes": len(batch.body), "reason": f"refused: {rule}"})
     return msgspec.structs.replace(
         batch,
-        times=np.clip(batch.times, 0, None),
         flags=batch.flags & Flag.STDERR | Flag.GAP,
         lengths=np.array([len(reason)], np.uint32),
         body=reason,
