@@ -29,6 +29,7 @@ assemble     partial lines to records, and the positions of records
 partials     which partial lines make one record, and when
 passage      records as one run of bytes
 sieve        drops and redacts the records of a round
+unfinished   lines without an end, as they stand
 batch        records of many files to one batch; halves of a batch
 collect      reads rounds into batches, hands one over at a time
 trust        whose certificates are trusted

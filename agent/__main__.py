@@ -17,6 +17,7 @@ from click.core import ParameterSource
 from agent.app import run
 from agent.config import Config, options
 from agent.doctor.command import doctor
+from agent.errors import GapRefusedError
 from service.logs import configure
 
 
@@ -39,7 +40,7 @@ def main(ctx: click.Context, /, **values: Any) -> None:
     config = Config(**values)
     configure(config.log_level, config.log_format)
     try:
-        asyncio.run(run(config))
+        _run(config)
     except OSError as error:
         click.echo(f"error: cannot listen on {config.listen.host}:{config.listen.port}: {error.strerror}", err=True)
         sys.exit(1)
@@ -52,8 +53,30 @@ def _refuse_options_before(ctx: click.Context) -> None:
             raise click.UsageError(f"options of {ctx.invoked_subcommand} stand after it", ctx)
 
 
-main.add_command(doctor)
+def _run(config: Config) -> None:
+    """Run the agent; where it cannot go on, say in one line why and what to do, and exit."""
+    refused = ""
+    try:
+        asyncio.run(run(config))
+    except* GapRefusedError as group:
+        error = _first(group)
+        refused = (
+            f"error: {config.aggregator_url} refuses what an agent of this version sends: rule {error.rule!r}, "
+            f"pod {error.pod}, container {error.container}: {error.reason}. Nothing is lost while the node has the "
+            "file. Have agent and aggregator be of one version, the aggregator upgraded first; if they are, this is "
+            "a bug: report it with this line"
+        )
+    if refused:
+        click.echo(refused, err=True)
+        sys.exit(1)
 
+
+def _first(group: BaseExceptionGroup[GapRefusedError]) -> GapRefusedError:
+    found = group.exceptions[0]
+    return _first(found) if isinstance(found, BaseExceptionGroup) else found
+
+
+main.add_command(doctor)
 
 if __name__ == "__main__":
     main()

@@ -77,11 +77,6 @@ class Assembly:
         """Offset in the file of the oldest open line; None if none is open."""
         return self.open_lines.start
 
-    @property
-    def open_since(self) -> int | None:
-        """The time, ns, of the first piece of the oldest open line; None if none is open."""
-        return self.open_lines.since
-
     def above_floor(self, records: list[Record]) -> list[Record]:
         """Those of ``records`` that are not known already. The last one of the others is the new floor."""
         found = [record for record in records if record.position > self.floor]
@@ -91,7 +86,7 @@ class Assembly:
 
     def reach(self, end: int) -> int:
         """The position reached after lines up to ``end``, and what was delivered before: the new floor."""
-        start = self.open_lines.start
+        start = self.open_start
         self.floor = max(self.floor, end if start is None else start)
         return self.floor
 

@@ -224,9 +224,11 @@ class Collector:
             self._readable = self._tail.readable
         rounds += self._tail.lost()
         if now_s - self._rarely_s >= _RARELY_S:
-            self._rarely_s = now_s
-            rounds += self._tail.overdue()
-            self._tail.measure()
+            overdue = self._tail.overdue()
+            rounds += overdue
+            if not overdue:  # else there may be more: asked again in the next step, if the batch is not full
+                self._rarely_s = now_s
+                self._tail.measure()
             if self._read_s is not None and now_s - self._read_s >= _IDLE_AFTER_S:
                 give_back()
                 self._read_s = None

@@ -3,15 +3,18 @@ r"""Parser of the format of Docker's json-file driver, a block at a time.
     {"log":"text\n","stream":"stderr","time":"2023-04-05T02:29:34.687797577Z"}
 
 A `log` that does not end in a newline goes on in the next object of the stream. Lines of exactly this shape are found
-by their fixed beginning and end and never decoded one by one. Other JSON objects with these fields (`"attrs"`, spaces,
-another order, no `log` where it is empty) are few; each goes through msgspec, which says what the fields are, and must
-be strict JSON. Either way the escapes of the text are replaced in all lines at once: a surrogate without its other half
-becomes U+FFFD, bytes that are not UTF-8 stay as they are.
+by their fixed beginning and end and never decoded one by one. What else may lie between text and time (`"attrs"`, where
+the driver is told to write labels) is the same in all lines of a container: one line of a file is decoded by msgspec,
+which says what the fields are, and those that differ from it in text and time only are found by that. Other objects
+with these fields (spaces, another order, no `log` where it is empty) are few, and decoded each; but for the text they
+must be strict JSON. Either way the escapes of the text are replaced in all lines at once: a surrogate without its other
+half becomes U+FFFD, bytes that are not UTF-8 stay as they are.
 https://github.com/moby/moby/blob/master/daemon/logger/jsonfilelog/jsonlog/jsonlogbytes.go
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
@@ -51,6 +54,15 @@ _TIME_BYTES_MAX: Final = 30
 # Looked at before the suffix: all of a time, its opening quote, and words around them.
 _WINDOW_BYTES: Final = 40
 _WORD_BYTES: Final = 8
+# A line up to the end of its text, if that comes first.
+_TEXT: Final = re.compile(rb'\{"log":"(?:[^"\\]++|\\.)*+(?=")', re.DOTALL)
+_ESCAPE: Final = re.compile(rb"\\.", re.DOTALL)
+# Stands for the text where the rest of a line is decoded: the text itself need not be strict JSON.
+_ANY_TEXT: Final = b"text"
+# Lines decoded of one file's part of a block to find others by: one each of stdout and stderr, and as many for what may
+# stand before them. None where fewer lines than this are left: to decode these costs as much.
+_TAILS_MAX: Final = 4
+_ALIKE_LEAST: Final = 6
 # What a backslash and a byte stand for; 0: nothing. Behind `u` come four digits.
 _SIMPLE: Final = np.zeros(256, np.uint8)
 _SIMPLE[np.frombuffer(b'"\\/bfnrtu', np.uint8)] = np.frombuffer(b'"\\/\b\f\n\r\tu', np.uint8)
@@ -78,7 +90,8 @@ _DECODER: Final = msgspec.json.Decoder(_Object)
 class _Fields(msgspec.Struct, frozen=True, eq=False):
     """Where the fields of n lines are, as offsets in the block; they mean nothing where ``found`` is False.
 
-    The escaped text lies between ``starts`` and ``ends``, the time at ``times`` and has ``time_bytes``.
+    The escaped text lies between ``starts`` and ``ends``, the time at ``times`` and has ``time_bytes``; these two are
+    right for every line that ends in its time. ``quotes``: around the strings of the line, but those of its text.
     """
 
     found: _Bools
@@ -87,6 +100,7 @@ class _Fields(msgspec.Struct, frozen=True, eq=False):
     ends: _Ints
     times: _Ints
     time_bytes: _Ints
+    quotes: _Ints
 
 
 def parse(block: bytes | memoryview, segments: Sequence[Segment]) -> Lines:
@@ -105,6 +119,7 @@ def parse(block: bytes | memoryview, segments: Sequence[Segment]) -> Lines:
         counts = (whole & valid).astype(np.int64)
     else:
         escapes = _escape_starts(text)
+        fields = _alike(cutting, fields)
         fields = _decoded(cutting, fields, _odd(text, fields, escapes))
         times, valid = timestamps.parse(cutting, fields.times, fields.time_bytes)
         valid &= fields.found
@@ -145,8 +160,9 @@ def _located(cutting: Block) -> _Fields:
         stderr & found,
         np.where(found, text_starts, starts),
         np.where(found, text_ends, starts),
-        np.where(found, times, starts),
-        np.where(found, time_bytes, 0),
+        times,
+        time_bytes,
+        np.full(starts.size, _QUOTES),
     )
 
 
@@ -166,7 +182,7 @@ def _escape_starts(text: npt.NDArray[np.uint8]) -> _Ints:
 def _odd(text: npt.NDArray[np.uint8], fields: _Fields, escapes: _Ints) -> _Ints:
     """The rows whose fields are not where they were looked for: not found, or a quote ends the text before its end."""
     if fields.found.all() and not (text[fields.ends - 1] == _BACKSLASH).any():
-        quotes = _QUOTES * fields.found.size + np.count_nonzero(text[escapes + 1] == _QUOTE)
+        quotes = fields.quotes.sum() + np.count_nonzero(text[escapes + 1] == _QUOTE)
         if np.count_nonzero(text == _QUOTE) == quotes:
             return np.zeros(0, np.int64)
     escaped = np.zeros(text.size, np.bool_)
@@ -176,18 +192,60 @@ def _odd(text: npt.NDArray[np.uint8], fields: _Fields, escapes: _Ints) -> _Ints:
     return np.flatnonzero(~fields.found | (inside != 0) | escaped[fields.ends])
 
 
+def _alike(cutting: Block, fields: _Fields) -> _Fields:
+    """The ``fields``, and those of lines that are found by another line of their file, which was decoded."""
+    rows = np.flatnonzero(~fields.found)
+    if rows.size < _ALIKE_LEAST:
+        return fields
+    changed = _copy(fields)
+    begin = 0
+    for end in np.searchsorted(rows, cutting.rows.cumsum()).tolist():
+        left = rows[begin:end]
+        begin = end
+        for _ in range(_TAILS_MAX):
+            if left.size < _ALIKE_LEAST:
+                break
+            start = int(cutting.starts[left[0]])
+            line = cutting.text[start : int(cutting.ends[left[0]])].tobytes()
+            left = left[~_found_by(line, cutting, changed, left)]
+    return changed
+
+
+def _found_by(line: bytes, cutting: Block, fields: _Fields, rows: _Ints) -> _Bools:
+    """Which of ``rows`` differ from ``line``, the first of them, in text and time only; puts them into ``fields``."""
+    found = _decoded_line(line)
+    none = np.zeros(rows.size, np.bool_)
+    none[0] = True
+    if found is None:
+        return none
+    stderr, log, log_size, time, time_size = found
+    if log != len(_PREFIX) or line[:log] != _PREFIX or time + time_size + len(_SUFFIX) != len(line):
+        return none
+    tail = line[log + log_size : time]
+    starts, ends = cutting.starts[rows] + log, cutting.ends[rows]
+    times = fields.times[rows]
+    text_ends = times - len(tail)
+    count = -(-len(tail) // _WORD_BYTES)
+    size = count * _WORD_BYTES
+    texts = np.ascontiguousarray(cutting.words(np.maximum(text_ends, 0), count).T).view(np.uint8).reshape(-1, size)
+    alike: _Bools = (texts[:, : len(tail)] == np.frombuffer(tail, np.uint8)).all(axis=1) & (text_ends >= starts)
+    alike &= (cutting.words(starts - log, 1)[0] == _word(_PREFIX)) & (fields.time_bytes[rows] <= _TIME_BYTES_MAX)
+    alike &= (cutting.text[ends - 2] == _SUFFIX[0]) & (cutting.text[ends - 1] == _SUFFIX[1])
+    which = rows[alike]
+    fields.found[which] = True
+    fields.stderr[which] = stderr
+    fields.starts[which] = starts[alike]
+    fields.ends[which] = text_ends[alike]
+    fields.quotes[which] = (_PREFIX + _ESCAPE.sub(b"", tail) + _SUFFIX).count(b'"')
+    alike[0] = True
+    return alike
+
+
 def _decoded(cutting: Block, fields: _Fields, rows: _Ints) -> _Fields:
     """The ``fields``, those of ``rows`` by decoding each line; not found where that fails."""
     if not rows.size:
         return fields
-    changed = _Fields(
-        fields.found.copy(),
-        fields.stderr.copy(),
-        fields.starts.copy(),
-        fields.ends.copy(),
-        fields.times.copy(),
-        fields.time_bytes.copy(),
-    )
+    changed = _copy(fields)
     for row in rows.tolist():
         start = int(cutting.starts[row])
         line = cutting.text[start : int(cutting.ends[row])].tobytes()
@@ -207,15 +265,41 @@ def _decoded_line(line: bytes) -> tuple[bool, int, int, int, int] | None:
 
     The same bytes may stand in the line twice, then either place will do.
     """
+    text = _TEXT.match(line)
+    if text is not None:
+        decoded = _object(_PREFIX + _ANY_TEXT + line[text.end() :])
+        if decoded is not None and bytes(decoded.log) == b'"%b"' % _ANY_TEXT:
+            return _with_time(line, decoded, len(_PREFIX), text.end() - len(_PREFIX))
+    decoded = _object(line)
+    if decoded is None:
+        return None
+    log = bytes(decoded.log)
+    return _with_time(line, decoded, max(line.find(log), 0) + 1, len(log) - 2) if log[:1] == b'"' else None
+
+
+def _object(line: bytes) -> _Object | None:
     try:
-        decoded = _DECODER.decode(line)
+        return _DECODER.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    log, time = bytes(decoded.log), decoded.time.encode()
-    time_at = line.find(b'"%b"' % time)
-    if log[:1] != b'"' or time_at < 0:
-        return None
-    return decoded.stream == "stderr", max(line.find(log), 0) + 1, len(log) - 2, time_at + 1, len(time)
+
+
+def _with_time(line: bytes, decoded: _Object, log: int, log_size: int) -> tuple[bool, int, int, int, int] | None:
+    time = decoded.time.encode()
+    at = line.rfind(b'"%b"' % time)
+    return None if at < 0 else (decoded.stream == "stderr", log, log_size, at + 1, len(time))
+
+
+def _copy(fields: _Fields) -> _Fields:
+    return _Fields(
+        fields.found.copy(),
+        fields.stderr.copy(),
+        fields.starts.copy(),
+        fields.ends.copy(),
+        fields.times.copy(),
+        fields.time_bytes.copy(),
+        fields.quotes.copy(),
+    )
 
 
 def _valid_escapes(cutting: Block, fields: _Fields, escapes: _Ints, valid: _Bools) -> tuple[_Ints, _Ints]:

@@ -32,3 +32,15 @@ class UnpackError(Exception):
 
 class ReplacedError(Exception):
     """A file does not begin with its first line any more: it was truncated, and holds something else or nothing."""
+
+
+class GapRefusedError(RefusedError):
+    """Even the gap record that is to stand for a refused one of ``container`` in ``pod`` was refused.
+
+    The two programs do not agree on what a batch is; no retry can mend that.
+    """
+
+    def __init__(self, refused: RefusedError, pod: str, container: str) -> None:
+        super().__init__(refused.rule, refused.reason, too_large=refused.too_large)
+        self.pod = pod
+        self.container = container

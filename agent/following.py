@@ -122,6 +122,11 @@ class Following:
         if file.source is None and file.fd is not None and file.size > file.searched and not file.spoilt:
             self._identify(file)
 
+    def identify_as_it_is(self, file: LogFile) -> None:
+        """Take what ``file``, which is over, has of a first line for the whole of it."""
+        if file.source is None and not file.is_copy and not file.spoilt and file.fd is not None and file.size > 0:
+            self._identify(file, is_over=True)
+
     def let_go(self, file: LogFile, now_s: float, *, is_current: bool) -> None:
         """Close ``file`` if nothing more is to be had from it."""
         quiet_s = now_s - file.grown_s
@@ -254,9 +259,9 @@ class Following:
             return True
         return time.time_ns() - os.fstat(file.descriptor).st_mtime_ns < CLOSE_AFTER_S * 1e9
 
-    def _identify(self, file: LogFile) -> None:
+    def _identify(self, file: LogFile, *, is_over: bool = False) -> None:
         try:
-            is_done = self.attempt(file, lambda: file.identify(self._cluster))
+            is_done = self.attempt(file, lambda: file.identify(self._cluster, is_over=is_over))
         except UnpackError as error:
             self.spoil(file, error)
             return
@@ -287,4 +292,4 @@ def _awaited(file: LogFile) -> bool:
     """Whether something of ``file`` is still to be read, placed or committed."""
     if file.source is None:
         return False
-    return not file.placed or file.readable or file.assembly.open_start is not None or file.committed < file.shipped
+    return not file.placed or file.shipped < file.size or file.committed < file.shipped

@@ -101,6 +101,7 @@ class GzippedFile(LogFile):
         "_seek",
         "_trailer",
         "_unpacker",
+        "last_line",
     )
 
     def __init__(self, directory: str, container: Container, entry: Entry, treatment: Treatment = PLAIN) -> None:
@@ -113,6 +114,8 @@ class GzippedFile(LogFile):
         self._seek = 0
         self._start_again()
         self._trailer: int | None = None
+        # What there is of a last line without its newline; of a long one the beginning.
+        self.last_line = b""
         self.size = 1
 
     def _start_again(self) -> None:
@@ -177,12 +180,15 @@ class GzippedFile(LogFile):
         self._measure()
         return is_shrunk and self.source is not None
 
-    def identify(self, cluster: str) -> None:
-        """Find source and format, if a first line is in it. Raises `UnpackError`."""
+    def identify(self, cluster: str, *, is_over: bool) -> None:
+        """Find source and format, if a first line is in it; or if it ``is_over``, a part. Raises `UnpackError`."""
         unpacker = Unpacker(self.descriptor, _HEAD_BYTES)
         head = b""
         while (line := first_line(head)) is None:
             piece = unpacker.piece()
+            if not piece and is_over and head:
+                line = head
+                break
             if not piece:
                 self.stop_at(len(head))
                 return
@@ -236,6 +242,7 @@ class GzippedFile(LogFile):
         found = self._cut(b"".join(pieces), kept_bytes_max)
         self.searched = self.read + len(self._held) + self._left_out
         if is_over and not self._ahead:
+            self.last_line = self._held
             self.stop_at(unpacker.offset)
         else:
             self.size = max(self.size, self.searched + 1)

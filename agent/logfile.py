@@ -183,14 +183,16 @@ class LogFile:
         """
         return os.pread(self.descriptor, len(self.mark), self.mark_offset) != self.mark
 
-    def identify(self, cluster: str) -> None:
-        """Find source and format, if the first line is there already."""
+    def identify(self, cluster: str, *, is_over: bool) -> None:
+        """Find source and format, if the first line is there already; or if it ``is_over``, what there is of it."""
         head = self._bytes_at(0, _PROBE_BYTES)
         while (line := first_line(head)) is None and len(head) < min(self.size, FIRST_LINE_BYTES_MAX):
             more = self._bytes_at(len(head), 3 * len(head) + _PROBE_BYTES)
             if not more:
                 break
             head += more
+        if is_over and line is None:
+            line = head or None
         if line is None:
             self.searched = len(head)  # looked at again when there is more
             return
@@ -208,12 +210,18 @@ class LogFile:
 
     def forget(self) -> None:
         """Start over, as another file: what it held is gone."""
+        self.displace()
         self.source = None
         self.mark = b""
-        self.hold(b"")
         self.size = os.lseek(self.descriptor, 0, os.SEEK_END)
-        self.placed = self.is_copy = self.spoilt = False
+        self.is_copy = self.spoilt = False
         self.read = self.searched = self.shipped = self.committed = self.behind_of = 0
+
+    def displace(self) -> None:
+        """Wait to be told where to read on; what is open will be read again."""
+        self.placed = False
+        self.assembly = Assembly()
+        self.hold(b"")
 
     def place(self, position: int) -> None:
         """Read on from ``position``: from the start of the line it lies in, leaving out what is stored of it already.

@@ -30,6 +30,12 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        self.unfinished_records = Counter(
+            "logboom_agent_unfinished_records",
+            "Records delivered before their end was read, by why: overdue, or memory.",
+            ["reason"],
+            registry=registry,
+        )
         self.batches = Counter(
             "logboom_agent_batches", "Answers to batches, by what they said.", ["outcome"], registry=registry
         )
@@ -105,6 +111,9 @@ class Metrics:
             registry=registry,
         )
         self.rotation_forecast.set(math.inf)
+        self.open_line_bytes = Gauge(
+            "logboom_agent_open_line_bytes", "Bytes held of lines whose end has not been read.", registry=registry
+        )
         self.inotify = Gauge(
             "logboom_agent_inotify", "1 if inotify tells of new files, 0 if only scans find them.", registry=registry
         )

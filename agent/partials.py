@@ -119,11 +119,6 @@ class OpenLines:
         """Offset in the file of the oldest one; None if none is open."""
         return next((line.start for line in self._by_stream.values()), None)
 
-    @property
-    def since(self) -> int | None:
-        """The time, ns, of the first piece of the oldest one; None if none is open."""
-        return next((line.time for line in self._by_stream.values()), None)
-
     def take(self, line: Line, record_bytes_max: int) -> list[Record]:
         """What the next ``line`` of the file completes, by position.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from agent.backoff import Backoff
 from agent.batch import Sealed, halves, in_its_place, seal_batch, unseal
-from agent.errors import RefusedError, UnavailableError
+from agent.errors import GapRefusedError, RefusedError, UnavailableError
 from service.logs import fields
 from wire.batch import Flag
 
@@ -73,13 +73,11 @@ class Shipper:
         self._metrics.batches.labels("too_large" if error.too_large else "refused").inc()
         batch = await asyncio.to_thread(unseal, sealed)
         if sealed.rows <= 1:
+            chunk = next((chunk for chunk in batch.chunks if chunk.rows), batch.chunks[0])
             if not sealed.rows or batch.flags[0] & Flag.GAP:
-                # Even the record that says so is refused, or what has no record at all: the programs do not agree,
-                # and no retry can mend it.
-                raise error
+                raise GapRefusedError(error, f"{chunk.namespace}/{chunk.pod}", chunk.container)
             self.refused = str(error)
             self._metrics.refused_records.inc()
-            chunk = next(chunk for chunk in batch.chunks if chunk.rows)
             _log.error(
                 "record refused for good, a gap record takes its place",
                 extra=fields(pod=f"{chunk.namespace}/{chunk.pod}", container=chunk.container, reason=error),

@@ -67,6 +67,24 @@ def _unread(file: LogFile, record_bytes_max: int) -> Stretch | None:
     return _rest_of_line(file, record_bytes_max) if file.searched > file.read else _lines(file)
 
 
+def read_last(file: LogFile, record_bytes_max: int) -> Stretch | None:
+    """What there is of the last line of ``file``, which has no newline, as if it had one; None if there is nothing.
+
+    Of a long one only the beginning. The newline takes no place: the line ends where the file does. Raises `OSError`,
+    `ReplacedError`.
+    """
+    kept = min(file.size - file.read, record_bytes_max + _LINE_HEAD_BYTES)
+    if isinstance(file, GzippedFile):
+        line = file.last_line[: max(0, kept)]
+    else:
+        line = _read(file, kept, file.read) if kept > 0 else b""
+    if not line:
+        return None
+    line += b"\n"
+    file.read = file.searched = file.size
+    return Stretch(file, line, Segment(len(line), file.size - len(line), file.time_ns))
+
+
 def _lines(file: LogFile) -> Stretch | None:
     # Not more than there is: every read is memory first, of which a line now and then needs little.
     data = _read(file, min(READ_BYTES_MAX, file.size - file.read), file.read)

@@ -13,7 +13,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
-from agent import cri, docker, join
+from agent import join
 from agent.accounts import Accounts, lag
 from agent.assemble import Assembly, Records, assemble, flush
 from agent.errors import ReplacedError, UnpackError
@@ -22,19 +22,21 @@ from agent.forecast import Rotation
 from agent.gaps import count_gap, gap_round
 from agent.gzipped import GzippedFile
 from agent.hold import Hold
-from agent.lines import Format, Lines, Segment
+from agent.lines import Lines, Segment
 from agent.logfile import LogFile, Loss
 from agent.rate import Rates
 from agent.rounds import Part, Round
 from agent.rules import Rules
 from agent.sieve import Sieve
 from agent.stretch import Stretch, held, read
+from agent.unfinished import PARSERS, Unfinished, is_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from agent.accounts import Account
     from agent.discovery import Listing
+    from agent.lines import Lines, Segment
     from agent.metrics import Metrics
 
 # Read in a round over all files. Measured: half of it, of this or of one file's part (`stretch.READ_BYTES_MAX`), costs
@@ -85,6 +87,7 @@ class Tail:
         self._holding: dict[LogFile, None] = {}
         self._unpacking: set[GzippedFile] = set()
         self._thorough_s = 0.0
+        self._unfinished = Unfinished(record_bytes_max, self._following.set_aside, metrics)
 
     def files(self) -> Iterator[LogFile]:
         """Every followed file."""
@@ -137,6 +140,8 @@ class Tail:
             given_up = False
             for file in files:
                 following.look_at(file, now_s)
+                if now_s - file.grown_s > PATIENCE_S and is_over(file, files):
+                    following.identify_as_it_is(file)
                 following.let_go(file, now_s, is_current=file is files[-1])
                 file.note_lag(now_s)
                 self.waiting = self.waiting or file.awaits_place(now_s)
@@ -201,7 +206,7 @@ class Tail:
     def displace(self) -> None:
         """Know of no file any more where to read on: the store may not be the one it was."""
         for file in self.files():
-            file.placed = False
+            file.displace()
         self._gaps.displace()
         self._unsettle()
 
@@ -214,19 +219,15 @@ class Tail:
 
     def read_round(self) -> list[Round]:
         """The next records, a bounded number of bytes of them, every container in its turn; none if there are none."""
-        return self._rounds(list(self._blocks()))
+        blocks = list(self._blocks())
+        rounds = self._rounds(blocks)
+        found = self._unfinished.beyond_limit([block.file for block in blocks])
+        return rounds + [self._round(records, [file]) for file, records in found]
 
     def overdue(self) -> list[Round]:
-        """Partial lines whose end has not come for long, as they stand."""
-        now_s = time.monotonic()
-        rounds = []
-        for file in self.files():
-            # Where there is more to be read, the end may be in that.
-            if file.placed and file.searched >= file.size and now_s - file.grown_s > PATIENCE_S:
-                records = flush(file.assembly, file.read)
-                if records is not None:
-                    rounds.append(self._round(records, [file]))
-        return rounds
+        """Lines whose end has not come for long, as they stand; a bounded number of bytes of them."""
+        found = self._unfinished.overdue(self._directories.values(), time.monotonic() - PATIENCE_S)
+        return [self._round(records, [file]) for file, records in found]
 
     def lost(self) -> list[Round]:
         """The records of what was found to be lost; to be called after each `read_round`."""
@@ -259,6 +260,7 @@ class Tail:
         self._metrics.lag_seconds.set(lag_s)
         self._metrics.rotation_forecast.set(self._accounts.measure(self._directories, now_s))
         self._rates.measure(self._deferred, now_s)
+        self._metrics.open_line_bytes.set(self._unfinished.held_bytes)
 
     def close(self) -> None:
         """Close every file."""
@@ -328,7 +330,7 @@ class Tail:
         """The records of ``blocks``, for each format there is."""
         return [
             self._parse(mine, parse)
-            for form, parse in ((Format.CRI, cri.parse), (Format.DOCKER, docker.parse))
+            for form, parse in PARSERS.items()
             if (mine := [block for block in blocks if block.file.format is form])
         ]
 

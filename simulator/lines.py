@@ -34,7 +34,6 @@ _LONG_BYTES_MOST: Final = 40_000
 # ns between two lines of a container: room for the pieces of a long line, which have times of their own.
 LINE_GAP_NS: Final = 100
 _LINE_JITTER_NS: Final = 1900
-_SEQUENCE_MAX: Final = 10**9
 
 # A mark's parts: bytes of the hex digits before " sim=", and of what follows the container's key.
 _HEX_BYTES: Final = 16

@@ -149,21 +149,24 @@ def _bin_header(size: int) -> bytes:
     return b"\xc6" + size.to_bytes(4, "big")
 
 
-def decode(data: bytes) -> Batch:
+def decode(data: bytes, *, limited: bool = True) -> Batch:
     """The batch in uncompressed ``data``, every rule checked; its columns are read-only views into ``data``.
 
-    Raises `BatchTooLargeError` for a limit on size, `BatchError` for every other broken rule, nothing else.
+    Raises `BatchTooLargeError` for a limit on size, unless ``limited`` is False: so is one read that is to be split.
+    `BatchError` for every other broken rule, nothing else.
     """
-    _limit("size", len(data), BATCH_BYTES_MAX)
+    if limited:
+        _limit("size", len(data), BATCH_BYTES_MAX)
     try:
         encoded = _DECODER.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         _check_version_of(data)
         raise BatchError("encoding", str(error)) from error
     _check_version(encoded.version)
-    _limit("chunks", len(encoded.chunks), CHUNKS_MAX)
     rows = len(encoded.flags)
-    _limit("rows", rows, ROWS_MAX)
+    if limited:
+        _limit("chunks", len(encoded.chunks), CHUNKS_MAX)
+        _limit("rows", rows, ROWS_MAX)
     batch = Batch(
         encoded.cluster,
         encoded.node,

@@ -21,9 +21,10 @@ from agent.client import TIMEOUT_S
 from agent.config import Config
 from service.options import Address
 from service.web import json_response
-from wire.answers import STORE_HEADER, Committed
+from wire.answers import STORE_HEADER, Committed, Refusal
 from wire.batch import Batch, Flag
 from wire.codec import decode
+from wire.errors import BatchTooLargeError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +55,7 @@ class Aggregator:
         self.positions_asked: list[bytes] = []
         self._running = 0
         self.most_running = 0
+        self.largest_bytes = 0
         self.app = web.Application(client_max_size=1 << 26)
         self.app.router.add_post("/v1/batches", self._batches)
         self.app.router.add_get("/v1/positions", self._positions)
@@ -109,7 +111,12 @@ class Aggregator:
         self._running += 1
         self.most_running = max(self.most_running, self._running)
         try:
-            batch = decode(zstandard.ZstdDecompressor().decompress(await request.read()))
+            data = zstandard.ZstdDecompressor().decompress(await request.read())
+            self.largest_bytes = max(self.largest_bytes, len(data))
+            try:
+                batch = decode(data)
+            except BatchTooLargeError as error:
+                return json_response(Refusal(error.detail, error.rule), 413)
             fault = self.faults.popleft() if self.faults else self.always
             response = await fault(request, batch) if fault else None
             if response is not None:

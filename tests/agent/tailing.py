@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from agent.hold import Hold
     from agent.logfile import LogFile
+    from agent.rounds import Round
 
 
 def cri(number: int, text: str = "line", tag: str = "F") -> bytes:
@@ -45,6 +46,7 @@ class TailedNode:
         self.begin()
         self.committed: dict[bytes, int] = {}
         self.bodies: list[bytes] = []
+        self.flags: list[int] = []
         self.gaps: list[tuple[int | None, str]] = []
 
     def begin(self, hold: Hold | None = None) -> None:
@@ -79,12 +81,20 @@ class TailedNode:
 
     def ship(self) -> None:
         """Read and commit one round, and what was found lost."""
-        for each in [*self.tail.read_round(), *self.tail.lost()]:
+        self.commit([*self.tail.read_round(), *self.tail.lost()])
+
+    def overdue(self) -> None:
+        """Commit what is delivered without its end."""
+        self.look()
+        self.commit(self.tail.overdue())
+
+    def commit(self, rounds: list[Round]) -> None:
+        for each in rounds:
             offset = 0
             row = 0
             for part in each.parts:
                 assert part.file.source is not None
-                is_gap = bool(each.records.flags[row] & Flag.GAP)
+                is_gap = bool(part.rows and each.records.flags[row] & Flag.GAP)
                 assert is_gap or part.start <= self.committed.get(part.file.source, 0)
                 assert self.committed.get(part.file.source, 0) < part.end
                 self.committed[part.file.source] = part.end
@@ -96,6 +106,8 @@ class TailedNode:
                     else:
                         self.bodies.append(body)
                     offset += length
+                if not is_gap:
+                    self.flags += each.records.flags[row : row + part.rows].tolist()
                 row += part.rows
         self.tail.place(self.committed)
 
@@ -123,8 +135,11 @@ class TailedNode:
             if sample.name.endswith("_total")
         }
 
+    def metric(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(f"logboom_agent_{name}", labels) or 0.0
+
     def read_errors(self) -> float:
-        return self.metrics.registry.get_sample_value("logboom_agent_read_errors_total") or 0.0
+        return self.metric("read_errors_total")
 
 
 def make_unreadable(file: LogFile) -> None:

@@ -275,14 +275,14 @@ def test_a_file_is_at_the_start_of_its_open_line() -> None:
     file = file_of("oOOe")
     reader = Reader(file)
     reader.read(2)
-    assert (reader.end, reader.assembly.open_start, reader.assembly.open_since) == (file.starts[1], file.starts[1], 1)
+    assert (reader.end, reader.assembly.open_start) == (file.starts[1], file.starts[1])
     assert reader.assembly.open_bytes == 2
     reader.read(1)
-    assert (reader.end, reader.assembly.open_start, reader.assembly.open_since) == (file.starts[1], file.starts[1], 1)
+    assert (reader.end, reader.assembly.open_start) == (file.starts[1], file.starts[1])
     reader.read(1)
     assert (reader.end, reader.assembly.open_start) == (file.starts[1] + 1, file.starts[1])
     reader.read_all([1])
-    assert (reader.assembly.open_start, reader.assembly.open_since, reader.assembly.open_bytes) == (None, None, 0)
+    assert (reader.assembly.open_start, reader.assembly.open_bytes) == (None, 0)
     assert reader.assembly.floor == len(file.text)
 
 

@@ -15,7 +15,12 @@ from wire.codec import TIME_NS_MAX
 
 Row = tuple[int, int, int, int, bool, bytes]  # start, end, time, flags, partial, message
 
-SHAPE = re.compile(rb'\{"log":"((?:[^"\\]|\\.)*)","stream":"(stdout|stderr)","time":"([^"]*)"\}', re.DOTALL)
+# With `attrs` as Docker writes them: a flat object of strings.
+PAIR = rb'"[^"\\\x00-\x1f\x80-\xff]*":"[^"\\\x00-\x1f\x80-\xff]*"'
+ATTRS = rb'(?:,"attrs":\{(?:' + PAIR + rb"(?:," + PAIR + rb")*)?\})?"
+SHAPE = re.compile(
+    rb'\{"log":"((?:[^"\\]|\\.)*)","stream":"(stdout|stderr)"' + ATTRS + rb',"time":"([^"]*)"\}', re.DOTALL
+)
 ESCAPE = re.compile(rb'\\(?:(["\\/bfnrt])|u([0-9a-fA-F]{4}))')
 TIME_SHAPE = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z")
 SIMPLE = dict(zip(b'"\\/bfnrt', b'"\\/\b\f\n\r\t', strict=True))
@@ -119,8 +124,9 @@ TIME = b"2023-04-05T02:29:34.687797577Z"
 TIME_NS = 1_680_661_774_687_797_577
 
 
-def line_of(text: bytes, stream: bytes = b"stdout", time: bytes = TIME) -> bytes:
-    return b'{"log":"%b","stream":"%b","time":"%b"}' % (text, stream, time)
+def line_of(text: bytes, stream: bytes = b"stdout", time: bytes = TIME, attrs: bytes | None = None) -> bytes:
+    between = b"" if attrs is None else b',"attrs":{%b}' % attrs
+    return b'{"log":"%b","stream":"%b"%b,"time":"%b"}' % (text, stream, between, time)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +167,16 @@ def test_a_text_is_unescaped(text: bytes, partial: bool, message: bytes) -> None
         (line_of(rb"x\n", time=b"2023-04-05T02:29:34Z"), (TIME_NS // 10**9 * 10**9, 0, False, b"x")),
         (line_of(rb"x\n", time=b"2023-04-05T02:29:34.6Z"), (TIME_NS // 10**9 * 10**9 + 600_000_000, 0, False, b"x")),
         (line_of(rb"x\n", time=b"2023-04-05T04:29:34.687797577+02:00"), (TIME_NS, 0, False, b"x")),
+        (line_of(rb"x\n", b"stderr", attrs=b'"a":"b"'), (TIME_NS, Flag.STDERR, False, b"x")),
+        (line_of(rb"\"\u0041", attrs=b""), (TIME_NS, 0, True, b'"A')),
+        (line_of(b"", attrs=b'"stream":"stderr","time":"x","log":"y"'), (TIME_NS, 0, True, b"")),
+        (b'{"log":"\\ud800\x01","x":1,"stream":"stdout","time":"%b"}' % TIME, (TIME_NS, 0, True, b"\xef\xbf\xbd\x01")),
         # of an odd shape
+        (line_of(rb"x\n", attrs=rb'"a\n":"\"b,","log":"no"'), (TIME_NS, 0, False, b"x")),
+        (line_of(rb"x\n", attrs='"ä":"€"'.encode()), (TIME_NS, 0, False, b"x")),
+        (line_of(rb"x\n", attrs=b'"a":{"b":["c",1]},"d":null, "e" : "f"'), (TIME_NS, 0, False, b"x")),
+        (line_of(rb"x\n", attrs=b'"a":"b"},"log":"y\\n","z":{"c":"d"'), (TIME_NS, 0, False, b"y")),
+        (line_of(rb"x\n", attrs=b'"a":"b"},"stream":"stderr","z":{"c":"d"'), (TIME_NS, Flag.STDERR, False, b"x")),
         (line_of(rb"x\n")[:-1] + b"} ", (TIME_NS, 0, False, b"x")),
         (line_of(rb"x\n") + b"\r", (TIME_NS, 0, False, b"x")),
         (
@@ -195,6 +210,15 @@ def test_a_line_is_read(line: bytes, row: tuple[int, int, bool, bytes]) -> None:
         line_of(rb"x\n", time=b"2023-04-31T02:29:34Z"),
         line_of(rb"x\n", time=b"2023-04-05T02:29:34.1234567891Z"),
         line_of(b'a"b\\n'),
+        line_of(rb"x\n", attrs=b'"a":"b",'),
+        line_of(rb"x\n", attrs=b'"a","b"'),
+        line_of(rb"x\n", attrs=b'"a":"b":"c":"d"'),
+        line_of(rb"x\n", attrs=b'"a":"b" "c":"d"'),
+        line_of(rb"x\n", attrs=b'"a":"b","c"'),
+        line_of(rb"x\n", attrs=b'"a":"\x01"'),
+        line_of(rb"x\n", attrs=b'"a":"\\x"'),
+        line_of(rb"x\n", attrs=b"x"),
+        line_of(b'a"b\\n', attrs=b'"a":"b"'),
         line_of(b"a\\"),
         line_of(rb"a\x\n"),
         line_of(rb"a\u12g4\n"),
@@ -205,7 +229,7 @@ def test_a_line_is_read(line: bytes, row: tuple[int, int, bool, bytes]) -> None:
         b'{"log":null,"stream":"stdout","time":"%b"}' % TIME,
         b'{"log":"x\\n","time":"%b"}' % TIME,
         b'{"log":"x\\n","stream":"stdout"}',
-        b'{"log":"\\ud800","x":1,"stream":"stdout","time":"%b"}' % TIME,
+        b'{"x":1,"log":"\\ud800","stream":"stdout","time":"%b"}' % TIME,
         b'{"log":"x\\n","stream":"stdout","time":"\\u0032%b"}' % TIME[1:],
         b'{"log":"x\\n","stream":"std\xff","time":"%b"}' % TIME,
         b'{"a":' * 100_000,
@@ -219,6 +243,38 @@ def test_another_line_is_kept_raw_and_flagged(line: bytes) -> None:
     # Alone, and beside a line with escapes of its own.
     assert parse(line) == [odd]
     assert parse(line, good) == [odd, (start, start + len(good) + 1, TIME_NS, 0, False, b'A"')]
+
+
+@pytest.mark.parametrize("attrs", [b'"n":"x"', b'"n":"x","\xc3\xa4":"\\n\\"y"', b'"n":"%b"' % (b"x" * 500)])
+def test_lines_with_attributes_are_not_read_one_by_one(attrs: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = []
+    decode = docker._decoded_line
+
+    def count(line: bytes) -> object:
+        decoded.append(line)
+        return decode(line)
+
+    monkeypatch.setattr("agent.docker._decoded_line", count)
+    streams = [b"stderr" if i % 3 else b"stdout" for i in range(100)]
+    lines = [line_of(rb"\"%d\"\n" % i, stream, attrs=attrs) for i, stream in enumerate(streams)]
+    lines[5] = line_of(rb"\"5\"\n")
+    lines[7] = line_of(rb"\"7\"\n", attrs=b'"other":"y"')
+    lines[50] = line_of(b'\\"50\\"","log":"no\\n', attrs=attrs)
+    rows = parse(*lines)
+    assert [row[5] for row in rows] == [b'"%d"' % i if i != 50 else b"no" for i in range(100)]
+    assert [bool(row[3] & Flag.STDERR) for row in rows] == [
+        stream == b"stderr" and i not in {5, 7, 50} for i, stream in enumerate(streams)
+    ]
+    assert len(decoded) < 8
+
+
+def test_a_line_with_attributes_is_read_alike_whatever_is_beside_it() -> None:
+    texts = [rb"plain\n", b"\x01\\n", rb"\ud800\n", b"\xff\\n", rb"\x\n", b'quo"te\\n', b"", rb"\\", rb"\u00e4\n"]
+    lines = [line_of(text, attrs=b'"a":"b"') for text in texts]
+    alone = [parse(line)[0][3:] for line in lines]
+    others = [line_of(rb"other %d\n" % i, attrs=b'"a":"b"') for i in range(20)]
+    assert [row[3:] for row in parse(*others, *lines)][20:] == alone
+    assert [row[3:] for row in parse(*lines, *others)][: len(lines)] == alone
 
 
 def test_lines_with_and_without_escapes_do_not_disturb_each_other() -> None:
@@ -261,12 +317,18 @@ TIMES = st.sampled_from(
     ]
 )
 
+WORDS = st.sampled_from(
+    [b'"tag":"web/cart"', b'"":""', b'"log":"x"', b'"stream":"stderr"', b'"time":"2023"', b'"a":"}{"']
+)
+
 
 @st.composite
 def docker_lines(draw: st.DrawFn) -> bytes:
     """A line as Docker writes it, or nearly so; never one of an odd shape that is good JSON."""
     text = b"".join(draw(st.lists(PLAIN | ESCAPES, max_size=5))) + draw(st.sampled_from([rb"\n", rb"\n", b""]))
-    line = bytearray(line_of(text, draw(st.sampled_from([b"stdout", b"stderr", b"stdin"])), draw(TIMES)))
+    stream = draw(st.sampled_from([b"stdout", b"stderr", b"stdin"]))
+    attrs = draw(st.none() | st.lists(WORDS, max_size=3).map(b",".join))
+    line = bytearray(line_of(text, stream, draw(TIMES), attrs))
     if draw(st.integers(0, 3)) == 0:
         at = draw(st.integers(0, len(line) - 1))
         # No spaces and line ends: with them the line may stay good JSON, which the reference does not read.

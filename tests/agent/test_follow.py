@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING
@@ -15,11 +16,12 @@ import pytest
 from aiohttp import web
 
 from agent.backoff import FIRST_S
-from agent.errors import RefusedError
+from agent.errors import GapRefusedError
 from agent.rules import Rule
 from service.web import json_response
 from wire.answers import Refusal
 from wire.batch import Batch, Flag
+from wire.codec import BATCH_BYTES_MAX
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,6 +97,39 @@ async def test_rotation_and_restart_lose_nothing(
         await until(lambda: len(aggregator.bodies()) == 251)
     assert sorted(aggregator.bodies()) == sorted([*texts(0, 250), b"line 9999"])
     assert {restart for *_, restart in aggregator.chunks.values()} == {0, 1}
+
+
+async def test_the_lag_grows_on_while_nothing_can_be_sent(
+    node: Node, aggregator: Aggregator, until: Until, get: Get
+) -> None:
+    aggregator.always = status(503, **{"Retry-After": "0.5"})
+    file = node.write("a_pod_u1/web/0.log", *[cri(i) for i in range(60_000)])
+    async with node.agent(batch_bytes=64 << 10) as url:
+        read: list[int] = []
+
+        async def follow() -> tuple[int, int]:
+            """What is read of the file, and its size, as the agent tells."""
+            found = json.loads((await get(f"{url}/status"))[1])
+            return sum(each["read"] for each in found["files"]), found["lag_bytes"]
+
+        async def gauge() -> float:
+            metrics = (await get(f"{url}/metrics"))[1]
+            return float(metrics.partition(b"\nlogboom_agent_lag_bytes ")[2].split()[0])
+
+        async with asyncio.timeout(15):
+            while len(read) < 20 or len(set(read[-20:])) > 1 or not read[-1]:
+                read.append((await follow())[0])
+                await asyncio.sleep(0.01)
+        for number in range(60_000, 60_002):
+            node.write("a_pod_u1/web/0.log", cri(number))
+            async with asyncio.timeout(15):
+                while await follow() != (read[-1], file.stat().st_size):
+                    await asyncio.sleep(0.01)
+                while await gauge() != file.stat().st_size:
+                    await asyncio.sleep(0.01)
+        assert aggregator.bodies() == []
+        aggregator.always = None
+        await until(lambda: len(aggregator.bodies()) == 60_002)
 
 
 async def test_a_file_that_is_deleted_is_read_to_its_end_and_let_go(
@@ -269,7 +304,24 @@ async def test_an_aggregator_that_refuses_the_gap_as_well_stops_the_agent(
     with pytest.raises(ExceptionGroup) as caught:
         async with node.agent():
             await until(lambda: aggregator.requests == 2)
-    assert caught.group_contains(RefusedError, match="names: on cue")
+    assert caught.group_contains(GapRefusedError, match="names: on cue")
+
+
+async def test_a_command_that_cannot_go_on_says_in_one_line_what_to_do(node: Node, aggregator: Aggregator) -> None:
+    aggregator.always = refuse(400, "names", b"")
+    node.write("shop_cart-0_u1/web/0.log", cri(0))
+    options = [f"--pods-dir={node.root}", f"--aggregator-url={node.config.aggregator_url}", "--listen=127.0.0.1:0"]
+    agent = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "agent", *options, "--log-level=error", stderr=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(15):
+        _, said = await agent.communicate()
+    assert agent.returncode == 1
+    last = said.decode().splitlines()[-1]
+    assert last.startswith("error: ")
+    for part in ("'names'", "shop/cart-0", "web", "on cue", "one version"):
+        assert part in last
+    assert "Traceback" not in said.decode()
 
 
 @pytest.mark.parametrize("code", [401, 403, 404, 415])
@@ -311,6 +363,31 @@ async def test_a_partial_line_whose_end_never_comes_is_delivered_flagged(
         await until(lambda: len(aggregator.bodies()) == 2)
     (rows,) = aggregator.rows.values()
     assert (rows[1].body, bool(rows[1].flags & Flag.UNFINISHED)) == (b"begun", True)
+
+
+async def test_open_lines_of_many_files_never_make_a_batch_that_is_too_large(
+    node: Node, aggregator: Aggregator, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.tail.PATIENCE_S", 0.5)
+    monkeypatch.setattr("agent.unfinished.OPEN_BYTES_MAX", 1 << 30)
+    begun = b"2023-04-05T02:29:34.1Z stdout P " + b"x" * (1 << 20)
+    pods = (BATCH_BYTES_MAX >> 20) + 8
+    for pod in range(pods):
+        node.write(f"a_pod_u{pod}/web/0.log", begun)
+    async with node.agent():
+        await until(lambda: len(aggregator.bodies()) == pods)
+    assert aggregator.largest_bytes < 6 << 20
+
+
+async def test_a_batch_that_is_too_large_arrives_in_pieces(
+    node: Node, aggregator: Aggregator, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.collect.Collector._is_due", lambda self: self._builder.size_bytes > BATCH_BYTES_MAX)
+    node.write("a_pod_u1/web/0.log", *[cri(i, "x" * 1_000_000) for i in range(36)])
+    async with node.agent():
+        await until(lambda: len(aggregator.bodies()) >= 33)
+    assert aggregator.largest_bytes > BATCH_BYTES_MAX
+    assert aggregator.bodies() == [b"x" * 1_000_000 + b" %d" % i for i in range(36)]
 
 
 async def test_a_line_written_in_pieces_is_read_when_it_is_complete(

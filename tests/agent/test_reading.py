@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.stretch import READ_BYTES_MAX
+from agent.unfinished import OPEN_BYTES_MAX
 from tests.agent.tailing import TailedNode, cri, make_unreadable
+from wire.batch import Flag
 
 if TYPE_CHECKING:
     from tests.agent.tailing import Clock
@@ -110,6 +112,130 @@ def test_a_partial_line_whose_end_does_not_come_is_overdue(node: TailedNode, clo
     clock.forward(100)
     (overdue,) = node.tail.overdue()
     assert bytes(overdue.records.body) == b"begun"
+
+
+PIECE = b"2023-04-05T02:29:34.5Z stdout P begun,\n"
+OTHER = b"2023-04-05T02:29:34.6Z stderr F other"
+ENDS = [
+    # what the file ends with, and what becomes of that
+    (b"2023-04-05T02:29:34.5Z stdout F half a li", [b"half a li"]),
+    (b"2023-04-05T02:29:34.5Z stderr P half", [b"half"]),
+    (b"2023-04-05T02:2", [b"2023-04-05T02:2"]),
+    (PIECE + b"2023-04-05T02:29:34.6Z stdout F ended", [b"begun,ended"]),
+    (PIECE + OTHER, [b"other", b"begun,"]),
+    (PIECE + b"2023-04-05T0", [b"begun,", b"2023-04-05T0"]),
+    (PIECE + PIECE.replace(b"stdout", b"stderr") + b"x", [b"begun,", b"begun,", b"x"]),
+    (b"2023-04-05T02:29:34.5Z stdout F " + b"x" * (3 << 20), [b"x" * (1 << 20)]),
+]
+
+
+@pytest.mark.parametrize("deleted", [False, True], ids=["rotated", "deleted"])
+@pytest.mark.parametrize("before", [[cri(1)], []], ids=["", "only line"])
+@pytest.mark.parametrize(("end", "bodies"), ENDS)
+def test_the_last_line_of_a_file_that_is_over_is_delivered_without_its_end(
+    node: TailedNode, clock: Clock, end: bytes, bodies: list[bytes], before: list[bytes], *, deleted: bool
+) -> None:
+    path = node.write("a_b_c/web/0.log", *before, end)
+    node.settle()
+    complete = [b"line 1"] * len(before)
+    if deleted:
+        path.unlink()
+    node.write("a_b_c/web/1.log", cri(2))
+    node.settle()
+    assert node.bodies == [*complete, b"line 2"]
+    (file,) = (file for file in node.tail.files() if file.entry.path.endswith("0.log"))
+    clock.forward(100)
+    node.settle()
+    node.overdue()
+    assert node.bodies == [*complete, b"line 2", *bodies]
+    assert all(flags & Flag.UNFINISHED for flags in node.flags[-len(bodies) :])
+    assert (file.lag_bytes, node.lost_bytes()) == (0, 0)
+    assert file.source is not None
+    assert node.committed[file.source] == len(b"".join(before)) + len(end)
+
+
+def test_the_last_line_of_a_docker_file_that_is_over_is_kept_raw(node: TailedNode, clock: Clock) -> None:
+    line = b'{"log":"whole\\n","stream":"stdout","time":"2023-04-05T02:29:34Z"}'
+    node.write("a_b_c/web/0.log", line + b"\n", line[:20])
+    node.write("a_b_c/web/1.log", line + b"\n", line)
+    node.write("a_b_c/web/2.log", line + b"\n")
+    node.settle()
+    clock.forward(100)
+    node.settle()
+    node.overdue()
+    assert node.bodies == [b"whole"] * 3 + [line[:20], b"whole"]
+    assert node.flags[3:] == [Flag.MALFORMED | Flag.UNFINISHED, Flag.UNFINISHED]
+
+
+def test_the_last_line_of_the_file_that_is_written_to_waits_for_its_end(node: TailedNode, clock: Clock) -> None:
+    node.write("a_b_c/web/0.log", cri(1), b"2023-04-05T02:29:34.5Z stdout F half")
+    node.settle()
+    clock.forward(100)
+    node.settle()
+    node.overdue()
+    assert node.bodies == [b"line 1"]
+    node.write("a_b_c/web/0.log", b" a line\n")
+    node.settle()
+    assert node.bodies == [b"line 1", b"half a line"]
+
+
+def test_a_line_that_ends_after_it_was_given_up_is_delivered_again_whole_by_a_new_agent(
+    node: TailedNode, clock: Clock
+) -> None:
+    node.write("a_b_c/web/0.log", cri(1), b"2023-04-05T02:29:34.5Z stdout F half")
+    node.write("a_b_c/web/1.log", cri(2))
+    node.settle()
+    clock.forward(100)
+    node.settle()
+    node.overdue()
+    assert node.bodies[-1:] == [b"half"]
+    node.write("a_b_c/web/0.log", b" a line\n")
+    node.tail.displace()
+    node.settle()
+    assert node.bodies[-1:] == [b"half a line"]
+
+
+def open_bytes(node: TailedNode) -> int:
+    return sum(file.assembly.open_bytes for file in node.tail.files())
+
+
+@pytest.mark.parametrize("streams", [["stdout"], ["stdout", "stderr"]])
+def test_what_is_held_of_open_lines_is_bounded_in_all(node: TailedNode, clock: Clock, streams: list[str]) -> None:
+    text = "x" * ((1 << 20) - 64)
+    pods = 2 * OPEN_BYTES_MAX >> 20
+    for pod in range(pods):
+        clock.forward(0.1)
+        begun = [f"2023-04-05T02:29:34.5Z {stream} P {pod:03} {text}\n".encode() for stream in streams]
+        node.write(f"a_b_{pod:03}/web/0.log", *begun)
+        node.scan()
+        node.place()
+        while node.tail.look():
+            node.ship()
+            assert open_bytes(node) <= OPEN_BYTES_MAX
+    delivered = pods * len(streams) - (OPEN_BYTES_MAX >> 20)
+    # The ones that have waited longest; what is delivered of a file is all of it.
+    assert [int(body[:3]) for body in node.bodies] == sorted([*range(pods)] * len(streams))[:delivered]
+    assert set(node.flags) == {Flag.UNFINISHED | Flag.STDERR * (stream == "stderr") for stream in streams}
+    assert node.metric("unfinished_records_total", reason="memory") == delivered
+    node.tail.measure()
+    assert node.metric("open_line_bytes") == open_bytes(node)
+    for pod in range(pods):
+        node.write(f"a_b_{pod:03}/web/0.log", b"2023-04-05T02:29:34.6Z stdout F end\n")
+    node.bodies.clear()
+    node.settle()
+    assert sorted(body[-3:] for body in node.bodies if body.endswith(b"end")) == [b"end"] * pods
+
+
+def test_nothing_is_held_of_lines_that_are_to_be_read_again(node: TailedNode) -> None:
+    node.write("a_b_c/web/0.log", b"2023-04-05T02:29:34.5Z stdout P begun\n")
+    path = node.write("a_b_d/web/0.log", cri(1), b"2023-04-05T02:29:34.5Z stdout P begun\n")
+    node.settle()
+    assert open_bytes(node) == 10
+    os.truncate(path, 10)
+    node.look()
+    assert open_bytes(node) == 5
+    node.tail.displace()
+    assert open_bytes(node) == 0
 
 
 def test_containers_with_several_generations_do_not_keep_others_waiting(node: TailedNode) -> None:

@@ -228,6 +228,13 @@ def test_a_batch_over_the_size_is_refused_unread() -> None:
     assert caught.value.rule == "size"
 
 
+def test_a_batch_over_a_limit_can_be_read_to_be_split() -> None:
+    data = msgspec.msgpack.encode(_sized(ROWS_MAX + 1))
+    with pytest.raises(BatchTooLargeError):
+        decode(data)
+    assert len(decode(data, limited=False).flags) == ROWS_MAX + 1
+
+
 def test_every_rule_has_a_case() -> None:
     assert {rule for rule, _, _ in BROKEN} | {"size"} == set(RULES)
 
