@@ -3,7 +3,7 @@
 glibc gives every thread an arena of its own, and each keeps what was freed in it. With one for all, what one thread
 freed serves the next: measured with a thousand files, 72 MB resident instead of 75 MB, and a fifth fewer page faults.
 Making it give memory back sooner as well (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD) saved 2 MB more and doubled the time
-spent in the kernel; to give back what is free when there is nothing to do costs a millisecond, and saves 8 MB.
+spent in the kernel; to give back what is free when there is nothing to do saves 8 MB of 68.
 """
 
 from __future__ import annotations

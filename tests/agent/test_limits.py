@@ -168,7 +168,8 @@ async def test_a_pod_that_writes_as_fast_as_it_can_delays_the_others_by_less_tha
             written += 1
             await asyncio.sleep(0.02)
         await wait(lambda: len(taking.late_s) >= written)
-        flood.kill()
+        with contextlib.suppress(ProcessLookupError):  # it has written all it was to
+            flood.kill()
         await flood.wait()
         peak = peak_mib(child)
     late_s = sorted(taking.late_s)
