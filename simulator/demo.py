@@ -64,6 +64,12 @@ async def run(demo: Demo) -> int:
     simulated = not has_logs(demo.pods_dir)
     pods_dir = demo.run_dir / "pods" if simulated else demo.pods_dir
     async with contextlib.AsyncExitStack() as stack:
+        # First of all, for it locks the store: whoever runs already in this directory keeps the files there are.
+        aggregator = await _start(
+            stack,
+            "aggregator",
+            ["--listen", _listen(demo.port), "--store", f"chdb://{demo.run_dir.resolve() / 'data'}"],
+        )
         if simulated:
             docker_dir = demo.run_dir / "docker"
             claim(pods_dir, docker_dir)
@@ -72,11 +78,6 @@ async def run(demo: Demo) -> int:
             stack.push_async_callback(_cancel, writing)
         else:
             _say(f"reading the logs in {pods_dir}")
-        aggregator = await _start(
-            stack,
-            "aggregator",
-            ["--listen", _listen(demo.port), "--store", f"chdb://{demo.run_dir.resolve() / 'data'}"],
-        )
         agent = await _start(
             stack,
             "agent",
