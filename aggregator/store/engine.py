@@ -46,6 +46,8 @@ _INSERT_SETTINGS: Final = (
 )
 # Rows in a block of a streamed result: small enough that first rows come soon and a block is a few megabytes.
 _STREAM_BLOCK_ROWS: Final = 8192
+# Of a process id in the lock file.
+_PID_DIGITS_MAX: Final = 20
 # Most calls are over sooner by themselves; and a query that was told to end, and knew it, has ended by then.
 _KILL_AFTER_S: Final = 0.02
 
@@ -309,6 +311,8 @@ def directory_of(url: str) -> Path:
 
 
 def _unlock(lock: int) -> None:
+    with contextlib.suppress(OSError):
+        os.ftruncate(lock, 0)
     os.close(lock)
 
 
@@ -330,12 +334,18 @@ def _limited(sql: str, mark: str, limits: Limits) -> str:
 
 
 def _lock(path: Path) -> int:
+    """A descriptor that holds the lock file ``path``, in which the holder's process id stands. Raises `OSError`."""
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        _unlock(file)
+        holder = os.read(file, _PID_DIGITS_MAX).strip()
+        os.close(file)
+        which = f" (pid {holder.decode()})" if holder.isdigit() else ""
         raise StoreLockedError(
-            f"the store in {path.parent} is in use by another process; stop that, or choose another --store"
+            f"the store in {path.parent} is in use by another process{which}; stop that, or choose another --store"
         ) from error
+    with contextlib.suppress(OSError):  # a full disk must not keep a store shut
+        os.ftruncate(file, 0)
+        os.write(file, f"{os.getpid()}\n".encode())
     return file

@@ -86,6 +86,14 @@ def is_there(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
+def is_running(pid: int) -> bool:
+    """Whether it runs; nobody may wait for an orphan that has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 async def said_until(process: asyncio.subprocess.Process, pattern: str) -> list[str]:
     """What ``process`` writes, up to a line with ``pattern``."""
     assert process.stdout
@@ -122,6 +130,34 @@ async def test_the_demo_runs_until_ctrl_c(demo: asyncio.subprocess.Process) -> N
     async with asyncio.timeout(2 * GRACE_S):
         assert await demo.wait() == 0
     assert not any(map(is_there, running))
+
+
+async def test_a_second_demo_leaves_the_first_one_alone(demo: asyncio.subprocess.Process, tmp_path: Path) -> None:
+    await said_until(demo, r"curl .*format=json")
+    pods_dir = tmp_path / "run" / "pods"
+    before = {path: path.lstat().st_ino for path in pods_dir.rglob("*")}
+    second = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "simulator", "demo", "--pods-dir", str(tmp_path / "none")),
+        *("--run-dir", str(tmp_path / "run"), "--port", "0", "--agent-port", "0"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await asyncio.wait_for(second.communicate(), READY_S)
+    assert second.returncode == 1
+    [aggregator] = [pid for pid in children(demo.pid) if b"aggregator" in command_of(pid)]
+    assert f"is in use by another process (pid {aggregator})".encode() in said
+    assert before.items() <= {path: path.lstat().st_ino for path in pods_dir.rglob("*")}.items()
+    assert demo.returncode is None
+
+
+async def test_a_killed_demo_leaves_no_process_behind(demo: asyncio.subprocess.Process) -> None:
+    await said_until(demo, r"curl .*format=json")
+    running = children(demo.pid)
+    assert len(running) == 2
+    demo.kill()
+    async with asyncio.timeout(2 * GRACE_S):
+        while any(map(is_running, running)):
+            await asyncio.sleep(0.05)
 
 
 async def test_the_demo_stops_when_a_process_of_its_dies(demo: asyncio.subprocess.Process) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -130,7 +131,7 @@ async def test_a_store_is_opened_by_one_process_at_a_time(engine: Engine) -> Non
     )
     assert second.returncode == 1
     assert b"StoreLockedError" in second.stderr
-    assert b"in use by another process" in second.stderr
+    assert f"in use by another process (pid {os.getpid()})".encode() in second.stderr
 
 
 async def test_a_store_that_is_open_cannot_be_opened_again(engine: Engine) -> None:
