@@ -22,7 +22,7 @@ import chdb
 import msgspec
 import pyarrow as pa
 
-from aggregator.errors import QueryCancelledError, StoreError, StoreLockedError
+from aggregator.errors import QueryCancelledError, StoreError, StoreGoneError, StoreLockedError
 from aggregator.store.failures import failure
 from aggregator.store.parameters import bind
 from service.logs import fields
@@ -46,6 +46,9 @@ _INSERT_SETTINGS: Final = (
 )
 # Rows in a block of a streamed result: small enough that first rows come soon and a block is a few megabytes.
 _STREAM_BLOCK_ROWS: Final = 8192
+# In the store's directory.
+_LOCK_NAME: Final = "logboom.lock"
+_ENGINE_NAME: Final = "engine"
 # Of a process id in the lock file.
 _PID_DIGITS_MAX: Final = 20
 # Most calls are over sooner by themselves; and a query that was told to end, and knew it, has ended by then.
@@ -132,14 +135,14 @@ class Engine:
     def _open(cls, path: Path, connections: int) -> Self:
         try:
             path.mkdir(parents=True, exist_ok=True)
-            lock = _lock(path / "logboom.lock")
+            lock = _lock(path / _LOCK_NAME)
         except OSError as error:
             raise StoreError(f"the store in {path} cannot be opened: {error.strerror}") from error
         try:
             config = path / "engine.xml"
             if not config.exists() or config.read_text() != _CONFIG:  # a full disk must not keep a store shut
                 config.write_text(_CONFIG)
-            address = f"{path / 'engine'}?config-file={config}"
+            address = f"{path / _ENGINE_NAME}?config-file={config}"
             return cls(lambda: chdb.connect(address), lock, path, connections)
         except (RuntimeError, OSError) as error:
             _unlock(lock)
@@ -208,6 +211,7 @@ class Engine:
         await self._run(self._writer_thread, lambda: self._insert(table, rows))
 
     def _insert(self, table: str, rows: pa.RecordBatch) -> None:
+        self.check()
         # The engine reads the columns as a file, one in memory. Not `Connection.send_insert`: chdb-core 26.9 reports
         # success there for inserts that failed (no space left, a broken constraint), which would lose the rows.
         with os.fdopen(os.memfd_create("insert", os.MFD_CLOEXEC), "wb") as file:
@@ -234,6 +238,22 @@ class Engine:
         """Have the engine answer at all. Raises `StoreError`."""
         await self.rows("SELECT 1 AS one", dict[str, int], limits=Limits(time_s=time_s))
 
+    def check(self) -> None:
+        """Look whether the directory is still the one that was opened. Raises `StoreGoneError`.
+
+        The engine itself goes on with what it holds in memory, and would take inserts that nobody finds again.
+        """
+        try:
+            found = os.stat(self.path / _LOCK_NAME)
+            is_there = self._lock is None or os.path.samestat(found, os.fstat(self._lock))
+            is_there = is_there and (self.path / _ENGINE_NAME).is_dir()
+        except OSError:
+            is_there = False
+        if not is_there:
+            raise StoreGoneError(
+                f"the store in {self.path} was emptied or replaced while it was open; restart the aggregator"
+            )
+
     async def kill(self, mark: str) -> None:
         """End the running query marked ``mark``, if it still runs."""
         sql = f"KILL QUERY WHERE Settings['log_comment'] = '{mark}' ASYNC"
@@ -247,6 +267,7 @@ class Engine:
         try:
             return await asyncio.get_running_loop().run_in_executor(threads, call)
         except RuntimeError as error:  # chDB raises RuntimeError and its subclass ChdbError
+            self.check()
             raise failure(error) from error
 
 
@@ -261,7 +282,11 @@ class _Stream:
         self._call: asyncio.Future[Any] | None = None
 
     async def start(self, sql: str, output: str, parameters: dict[str, str]) -> None:
-        self._result = await self._blocking(lambda: self.connection.send_query(sql, output, params=parameters))
+        def send() -> Any:
+            self._engine.check()
+            return self.connection.send_query(sql, output, params=parameters)
+
+        self._result = await self._blocking(send)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         while (chunk := await self._blocking(self._fetch)) is not None:

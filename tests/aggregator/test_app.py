@@ -23,7 +23,7 @@ from tests.aggregator.records import HEADERS, Part, Record, batch, pack, part, s
 from wire.answers import STORE_HEADER, Committed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
 DEADLINE_S = 30.0
@@ -180,6 +180,36 @@ async def test_it_answers_probes_queries_and_metrics(tmp_path: Path) -> None:
             async with client.get(path) as answer:
                 assert answer.status == 200, path
                 assert expected in await answer.text(), path
+
+
+def empty(directory: Path) -> None:
+    for path in directory.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def put_another_in_its_place(directory: Path) -> None:
+    shutil.copytree(directory, directory.with_name("copy"), symlinks=True)
+    shutil.rmtree(directory)
+    directory.with_name("copy").rename(directory)
+
+
+@pytest.mark.parametrize("take_away", [empty, shutil.rmtree, put_another_in_its_place])
+async def test_a_store_that_is_taken_away_from_under_it_is_told_and_takes_nothing_more(
+    tmp_path: Path, take_away: Callable[[Path], None]
+) -> None:
+    now = time.time_ns()
+    async with running(tmp_path / "store") as process, aiohttp.ClientSession(process.url) as client:
+        assert (await post(client, "", pack(batch(part("a", 0, [1], time=now)))))[0] == 200
+        take_away(tmp_path / "store")
+        for path in ("/readyz", "/query", "/query?limit=0", "/labels", "/v1/positions?source=" + source("b").hex()):
+            async with client.get(path) as answer:
+                assert answer.status == 503, path
+                assert "was emptied or replaced" in await answer.text(), path
+        status, told = await post(client, "", pack(batch(part("a", 1, [2], time=now))))
+        assert (status, b"was emptied or replaced" in told) == (503, True)
 
 
 def config(tmp_path: Path, *arguments: str) -> Config:
