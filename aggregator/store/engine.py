@@ -244,7 +244,7 @@ class Engine:
         The engine itself goes on with what it holds in memory, and would take inserts that nobody finds again.
         """
         try:
-            found = os.stat(self.path / _LOCK_NAME)
+            found = (self.path / _LOCK_NAME).stat()
             is_there = self._lock is None or os.path.samestat(found, os.fstat(self._lock))
             is_there = is_there and (self.path / _ENGINE_NAME).is_dir()
         except OSError:
