@@ -199,7 +199,18 @@ class Engine:
         try:
             await source.end()
         finally:
+            await self._clear(source)
             self._idle.put_nowait(source.connection)
+
+    async def _clear(self, source: _Stream) -> None:
+        """Take from a connection what a failed query left in it.
+
+        chDB (chdb-core 26.9) keeps what a streamed query had written of its output when it failed, an ArrowStream's
+        head for instance, and puts it in front of the connection's next result.
+        """
+        if source.has_failed:
+            with contextlib.suppress(StoreError):
+                await self.read(lambda: source.connection.query("SELECT 1", "TSV"))
 
     async def insert(self, table: str, rows: pa.RecordBatch) -> None:
         """Insert ``rows`` durably: one block, one part, fsynced by the table's settings; all of it or nothing.
@@ -280,6 +291,12 @@ class _Stream:
         self._mark = mark
         self._result: Any = None
         self._call: asyncio.Future[Any] | None = None
+        self._has_failed = False
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a call of its raised what the engine had to say."""
+        return self._has_failed
 
     async def start(self, sql: str, output: str, parameters: dict[str, str]) -> None:
         def send() -> Any:
@@ -301,18 +318,24 @@ class _Stream:
         """Run ``call`` so that a cancelled waiter leaves the call itself to `end`."""
         task = asyncio.ensure_future(self._engine.read(call))
         self._call = task
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except StoreError:
+            self._has_failed = True
+            raise
 
     async def end(self) -> None:
         if self._call is not None:
             # What the interrupted call raised has nobody left to hear it.
             heard = await self._over(self._call)
+            self._has_failed |= isinstance(heard, BaseException)
             if self._result is None and not isinstance(heard, BaseException):
                 self._result = heard
         if self._result is not None:
             # Waits for the engine's next piece, which may be far away.
             heard = await self._over(asyncio.ensure_future(self._engine.read(self._result.cancel)))
             if isinstance(heard, BaseException) and not isinstance(heard, QueryCancelledError):
+                self._has_failed = True
                 raise heard
 
     async def _over(self, call: asyncio.Future[Any]) -> Any:

@@ -11,7 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from aggregator.errors import QueryRegexError, QueryTimeoutError, StoreError, StoreFullError, StoreLockedError
+from aggregator.errors import (
+    QueryMemoryError,
+    QueryRegexError,
+    QueryTimeoutError,
+    StoreError,
+    StoreFullError,
+    StoreLockedError,
+)
 from aggregator.store import columns, schema
 from aggregator.store.engine import INSERT_ROWS_MAX, Engine, Limits, directory_of
 from aggregator.store.failures import failure
@@ -118,6 +125,21 @@ async def test_a_query_that_is_cancelled_as_it_begins_ends_too(tmp_path: Path) -
             running.cancel()
             async with asyncio.timeout(10):
                 assert await number(engine, "SELECT 1 AS n") == 1
+
+
+async def read_all(engine: Engine, sql: str) -> None:
+    async with engine.stream(sql, "ArrowStream", None, Limits(memory_bytes=4 << 20)) as chunks:
+        async for _ in chunks:
+            pass
+
+
+async def test_a_failed_query_leaves_nothing_for_the_next_one(tmp_path: Path) -> None:
+    sql = "SELECT concat(toString(number), repeat('x', 400)) AS shown FROM numbers(100000) ORDER BY shown"
+    async with Engine.open(f"chdb://{tmp_path}/one", 1) as one:
+        for _ in range(3):
+            with pytest.raises(QueryMemoryError):
+                await read_all(one, sql)
+            assert await one.rows("SELECT 1 AS one", dict[str, int]) == [{"one": 1}]
 
 
 async def test_a_store_is_opened_by_one_process_at_a_time(engine: Engine) -> None:
