@@ -65,8 +65,8 @@ TIMES: Final = (
     Parameter("start", f"The first time that counts: {TIME_HINT}.", example="2026-01-31T12:00:00Z"),
     Parameter(
         "end",
-        "The first time that does not count any more, written like `start`. Without it there is no such time: "
-        "records of a node whose clock is ahead are found.",
+        "The first time that does not count any more, written like `start`. Without it that is 5 minutes from now: "
+        "enough for a node whose clock is ahead, while one record from the future does not hide the newest.",
     ),
 )
 SHAPE: Final = (
@@ -78,6 +78,8 @@ SHAPE: Final = (
 QUERY: Final = SELECTORS + LINES + TIMES + SHAPE
 CATALOGUE: Final = SELECTORS + TIMES
 
+# Where a range ends that names no end, from now on: a cluster's clocks differ by less, or somebody has noticed.
+AHEAD_NS: Final = 300 * 1_000_000_000
 # Values in one request; more than a request line of 8 KiB commonly holds, fewer than would make a statement slow.
 VALUES_MAX: Final = 200
 _MEDIA_TYPES: Final = {
@@ -195,14 +197,15 @@ def _window(given: Given, now_ns: int) -> Window:
     since, start, end = given.one("since"), given.one("start"), given.one("end")
     if since is not None and start is not None:
         raise _refused("since", "since and start are both given", "give one of them; since counts back from end")
-    end_ns = TIME_MAX_NS if end is None else _parsed("end", end, time_ns, TIME_HINT)
+    end_ns = min(now_ns + AHEAD_NS, TIME_MAX_NS) if end is None else _parsed("end", end, time_ns, TIME_HINT)
     if start is not None:
         start_ns = _parsed("start", start, time_ns, TIME_HINT)
     else:
         back_ns = _parsed("since", since or _default("since"), duration_ns, DURATION_HINT)
         start_ns = max(0, (now_ns if end is None else end_ns) - back_ns)
     if start_ns >= end_ns:
-        raise _refused("start" if start else "end", "the range is empty: start is not before end", "start < end")
+        hint = "start < end; without end that is 5 minutes from now"
+        raise _refused("start" if start else "end", "the range is empty: start is not before end", hint)
     return Window(start_ns, end_ns)
 
 

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from aggregator.api import labels
+from aggregator.api.parameters import AHEAD_NS
 from aggregator.api.queries import QueryLimits
 from aggregator.store.rendering import CSV_HEADER
 from aggregator.store.schema import LOGS
@@ -264,3 +265,28 @@ async def test_the_front_page_has_lines_that_work(asking: Asking, session: aioht
             async with session.get(line) as response:
                 # Health and figures belong to the whole aggregator, which is not here.
                 assert response.status == (404 if line.endswith(("z", "/metrics")) else 200), line
+
+
+async def test_a_record_from_the_future_does_not_hide_the_newest(
+    asking: Asking, put: Put, session: aiohttp.ClientSession
+) -> None:
+    now = time.time_ns()
+    day_ns = 86_400 * 10**9
+    await put(
+        [
+            {"body": b"now", "ts": now},
+            {"body": b"clock ahead", "ts": now + AHEAD_NS // 2},
+            {"body": b"future", "ts": now + 7 * day_ns},
+        ]
+    )
+    async with asking(QueryLimits()) as address:
+        for parameters, expected in (
+            ("", ["now", "clock ahead"]),
+            ("?limit=1", ["clock ahead"]),
+            ("?limit=0", ["now", "clock ahead"]),
+            (f"?end={now + 8 * day_ns}&since=9d", ["now", "clock ahead", "future"]),
+            (f"?start={now}&end={now + 8 * day_ns}&limit=0", ["now", "clock ahead", "future"]),
+        ):
+            async with session.get(f"{address.url}/query{parameters}") as response:
+                lines = (await response.text()).splitlines()
+            assert [line.split(" ", 2)[2] for line in lines] == expected, parameters
