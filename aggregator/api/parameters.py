@@ -44,7 +44,11 @@ SELECTORS: Final = (
     Parameter("container", "Name of the container; `*` stands for any characters.", repeatable=True, example="app"),
     Parameter("node", "Name of the node; `*` stands for any characters.", repeatable=True, example="node-1"),
     Parameter("stream", "Which output of the container: `stdout` or `stderr`.", repeatable=True, example="stderr"),
+    Parameter("cluster", "Name of the cluster; `*` stands for any characters.", repeatable=True, example="east"),
+    Parameter("uid", "Uid of the pod; `*` stands for any characters.", repeatable=True),
 )
+STREAM: Final = "stream"
+OUTPUTS: Final = ("stdout", "stderr")
 LEVELS: Final = ("trace", "debug", "info", "warn", "error", "fatal", LEVEL_UNKNOWN)
 # Other words for the levels, as the store reads them in lines.
 _LEVEL_WORDS: Final = {"notice": "info", "warning": "warn", "err": "error", "crit": "fatal", "critical": "fatal"} | {
@@ -108,7 +112,9 @@ class Given:
         by_name = {parameter.name: parameter for parameter in known}
         parts = [part for part in query_string.split("&") if part]
         if len(parts) > VALUES_MAX:
-            raise _refused("", f"more than {VALUES_MAX} parameters", "use * in a value, or a regex")
+            first_too_many = parts[VALUES_MAX].partition("=")[0]
+            name = _text(first_too_many, first_too_many)
+            raise _refused(name, f"more than {VALUES_MAX} parameters", "use * in a value, or a regex")
         for part in parts:
             quoted_name, _, quoted_value = part.partition("=")
             name = _text(quoted_name, quoted_name)
@@ -170,6 +176,9 @@ def _text(quoted: str, name: str) -> str:
 
 
 def _selector(given: Given) -> Selector:
+    for value in given.every(STREAM):
+        if "*" not in value and value not in OUTPUTS:
+            raise _refused(STREAM, f"{value!r} is no stream", f"it is one of {', '.join(OUTPUTS)}, or has * in it")
     names = (parameter.name for parameter in SELECTORS)
     return Selector(tuple(matcher(name, given.every(name)) for name in names if given.every(name)))
 

@@ -105,7 +105,9 @@ def test_ranges(text: str, start: int, end: int) -> None:
         ("grep=%ff", "grep", "UTF-8"),
         ("%ff=1", "%ff", "UTF-8"),
         ("level=wran", "level", "did you mean 'warn'?"),
-        ("&".join(["grep=a"] * (VALUES_MAX + 1)), "", "use *"),
+        ("&".join(["grep=a"] * (VALUES_MAX + 1)), "grep", "use *"),
+        ("stream=foo", "stream", "stdout, stderr"),
+        ("stream=stdout&stream=STDERR", "stream", "stdout, stderr"),
     ],
 )
 def test_what_is_not_understood_is_refused_by_name(text: str, parameter: str, hint: str) -> None:
@@ -115,6 +117,16 @@ def test_what_is_not_understood_is_refused_by_name(text: str, parameter: str, hi
     assert caught.value.refusal.parameter == parameter
     assert caught.value.refusal.error
     assert hint in caught.value.refusal.hint
+
+
+def test_every_label_can_be_asked_for() -> None:
+    text = "cluster=east&uid=8d2*&stream=std*&stream=stdout"
+    assert query_of(text).selector == scope(text, NOW_NS).selector
+    assert [(one.label, one.value) for one in query_of(text).selector.matchers] == [
+        ("stream", "std.*|stdout"),
+        ("cluster", "east"),
+        ("uid", "8d2.*"),
+    ]
 
 
 @pytest.mark.parametrize(
