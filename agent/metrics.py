@@ -64,6 +64,11 @@ class Metrics:
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
         )
         self.files = Gauge("logboom_agent_files", "Log files followed.", registry=registry)
+        self.ignored_files = Gauge(
+            "logboom_agent_ignored_files",
+            "Files in containers' directories that look like logs, but are not named like them.",
+            registry=registry,
+        )
         self.open_files = Gauge("logboom_agent_open_files", "Log files held open.", registry=registry)
         self.lag_bytes = Gauge("logboom_agent_lag_bytes", "Bytes in log files, not yet committed.", registry=registry)
         self.inotify = Gauge(
