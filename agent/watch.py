@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from aiofiles.os import wrap
@@ -16,6 +17,7 @@ from service.logs import fields
 
 if TYPE_CHECKING:
     from agent.collect import Collector
+    from agent.discovery import Listing
     from agent.metrics import Metrics
 
 _log = logging.getLogger(__name__)
@@ -32,6 +34,7 @@ class Watch:
     """Scans for files as long as `run` runs. Owns the inotify instance until `close` (idempotent)."""
 
     def __init__(self, pods_dir: str, collector: Collector, metrics: Metrics, *, use_inotify: bool = True) -> None:
+        self.pods_dir = pods_dir
         self._collector = collector
         self._metrics = metrics
         self._discovery = Discovery(pods_dir, self._watch)
@@ -42,11 +45,14 @@ class Watch:
         # No watch was left for one of them: this scan asks for none any more, the next one tries again.
         self._is_used_up = False
         self.scans = 0
+        # Why the pods directory cannot be scanned, if it cannot.
+        self.trouble = ""
         if use_inotify:
             try:
                 self._inotify = Inotify()
             except OSError as error:
                 _log.warning("no inotify", extra=fields(reason=error.strerror, remedy=_WATCHES_HINT))
+        metrics.ignored_files.set_function(lambda: float(self._discovery.ignored))
         metrics.inotify.set_function(lambda: float(self.has_inotify))
 
     @property
@@ -80,13 +86,24 @@ class Watch:
             listings = await wrap(self._discovery.scan)()
         except OSError as error:
             self._metrics.read_errors.inc()
+            self.trouble = f"{self.pods_dir} cannot be read: {error.strerror}"
             _log.warning("pods directory cannot be read", extra=fields(reason=error))
             return
+        self.trouble = ""
         self._metrics.scan_seconds.observe(time.monotonic() - began_s)
         if listings:
             _log.debug("containers changed", extra=fields(containers=len(listings)))
             await self._collector.update(listings)
+        if not self.scans:
+            self._tell_first(listings)
         self.scans += 1
+
+    def _tell_first(self, listings: list[Listing]) -> None:
+        if not Path(self.pods_dir).is_dir():
+            _log.warning("there is no pods directory; it may come", extra=fields(pods_dir=self.pods_dir))
+            return
+        files = sum(len(listing.entries) for listing in listings)
+        _log.info("first scan", extra=fields(pods_dir=self.pods_dir, containers=len(listings), files=files))
 
     def _watch(self, directory: str) -> None:
         """Called by the scan, in its thread, for every directory before it lists it."""

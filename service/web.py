@@ -78,15 +78,25 @@ def _refusal(request: web.Request, error: web.HTTPException) -> Refusal:
             return Refusal(error.reason)
 
 
-def add_health(app: web.Application, not_ready: Callable[[], Awaitable[str | None]]) -> None:
-    """``/healthz``: the process answers. ``/readyz``: 503 with the reason that ``not_ready`` gives, if it gives one."""
+def add_health(
+    app: web.Application,
+    not_ready: Callable[[], Awaitable[str | None]],
+    remark: Callable[[], Awaitable[str | None]] | None = None,
+) -> None:
+    """``/healthz``: the process answers. ``/readyz``: 503 with the reason that ``not_ready`` gives, if it gives one.
+
+    ``remark``: what is worth knowing of a process that is ready, if anything.
+    """
 
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
     async def readyz(_: web.Request) -> web.Response:
         reason = await not_ready()
-        return web.Response(text=f"{reason or 'ok'}\n", status=503 if reason else 200)
+        if reason:
+            return web.Response(text=f"{reason}\n", status=503)
+        known = await remark() if remark else None
+        return web.Response(text=f"ok: {known}\n" if known else "ok\n")
 
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -125,3 +126,23 @@ async def test_a_pods_directory_that_cannot_be_read_is_no_scan(tmp_path: Path, c
     watch = Watch(str(tmp_path / "loop"), collector, Metrics(), use_inotify=False)
     await watch._scan()
     assert watch.scans == 0
+
+
+FIRST_SCANS = (
+    ("pods", "first scan", {"containers": 2, "files": 1}),
+    ("none", "there is no pods directory; it may come", {}),
+)
+
+
+@pytest.mark.parametrize(("name", "message", "told"), FIRST_SCANS)
+async def test_the_first_scan_tells_what_it_found(
+    pods: Path, collector: Collector, caplog: pytest.LogCaptureFixture, name: str, message: str, told: dict[str, int]
+) -> None:
+    (pods / "a_b_c/web/0.log").touch()
+    watch = Watch(str(pods.parent / name), collector, Metrics(), use_inotify=False)
+    with caplog.at_level(logging.INFO):
+        await watch._scan()
+        await watch._scan()
+    (record,) = caplog.records
+    assert record.message == message
+    assert vars(record)["fields"].items() >= {"pods_dir": str(pods.parent / name), **told}.items()
