@@ -16,6 +16,7 @@ import click
 from agent.app import run
 from agent.config import Config, options
 from service.logs import configure
+from service.options import text_of
 
 
 @click.command(name="logboom-agent", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -30,7 +31,7 @@ def main(**values: Any) -> None:
     try:
         asyncio.run(run(config))
     except OSError as error:
-        click.echo(f"error: cannot listen on {config.listen.host}:{config.listen.port}: {error.strerror}", err=True)
+        click.echo(f"logboom-agent: {text_of(error)}", err=True)
         sys.exit(1)
 
 

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from service.logs import log_options
-from service.options import ADDRESS, DURATION, SIZE, Address, config_file_option
+from service.options import ADDRESS, DURATION, SIZE, TOKEN_FILE, Address, config_file_option
 from wire.codec import BATCH_BYTES_MAX, NAME_BYTES_MAX, RECORD_BYTES_MAX
 
 # A batch and a round more must stay under what the aggregator takes, and a record must fit beside them.
@@ -118,7 +118,7 @@ _OPTIONS: Final = (
     ),
     click.option(
         "--token-file",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        type=TOKEN_FILE,
         envvar="LOGBOOM_TOKEN_FILE",
         show_envvar=True,
         help="File with the token that the aggregator asks for.",

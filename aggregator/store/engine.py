@@ -49,6 +49,10 @@ _STREAM_BLOCK_ROWS: Final = 8192
 # In the store's directory.
 _LOCK_NAME: Final = "logboom.lock"
 _ENGINE_NAME: Final = "engine"
+# One of these is in every store.
+_OURS: Final = frozenset({_LOCK_NAME, "store-id"})
+# What file systems put into an empty volume.
+_NOT_OURS: Final = frozenset({"lost+found"})
 # Of a process id in the lock file.
 _PID_DIGITS_MAX: Final = 20
 # Most calls are over sooner by themselves; and a query that was told to end, and knew it, has ended by then.
@@ -122,7 +126,7 @@ class Engine:
     async def open(cls, url: str, connections: int = 6) -> AsyncIterator[Self]:
         """Open the store at ``chdb:///absolute/path``, making it if there is none.
 
-        Raises `StoreLockedError` if another process has it, `StoreError` for an address that is none.
+        Raises `StoreLockedError` if another process has it, `StoreError` for an address or a directory that is none.
         """
         path = directory_of(url)
         engine = await asyncio.to_thread(cls._open, path, connections)
@@ -135,6 +139,7 @@ class Engine:
     def _open(cls, path: Path, connections: int) -> Self:
         try:
             path.mkdir(parents=True, exist_ok=True)
+            _check_ours(path)
             lock = _lock(path / _LOCK_NAME)
         except OSError as error:
             raise StoreError(f"the store in {path} cannot be opened: {error.strerror}") from error
@@ -356,6 +361,15 @@ def directory_of(url: str) -> Path:
     if parts.netloc or not parts.path.startswith("/") or parts.query:
         raise StoreError(f"store {url!r}: a chdb store is a directory, chdb:///absolute/path with three slashes")
     return Path(parts.path)
+
+
+def _check_ours(path: Path) -> None:
+    """Raise `StoreError` for a directory that has something in it and is no store."""
+    names = {found.name for found in path.iterdir() if not found.name.startswith(".")} - _NOT_OURS
+    if names and names.isdisjoint(_OURS):
+        raise StoreError(
+            f"{path} is not empty and no store of logboom ({min(names)} is in it); name another directory as --store"
+        )
 
 
 def _unlock(lock: int) -> None:

@@ -128,7 +128,7 @@ async def test_a_pods_directory_that_cannot_be_read_is_no_scan(tmp_path: Path, c
     assert watch.scans == 0
 
 
-FIRST_SCANS = (
+FIRST_SCANS: tuple[tuple[str, str, dict[str, int]], ...] = (
     ("pods", "first scan", {"containers": 2, "files": 1}),
     ("none", "there is no pods directory; it may come", {}),
 )

@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 import aiohttp
+import click
 import msgspec
 import pytest
 
@@ -18,7 +19,6 @@ from aggregator.app import run
 from aggregator.config import Config, command
 from aggregator.errors import StoreError
 from aggregator.store.engine import Engine
-from service.token import TokenFileError
 from tests.aggregator.records import HEADERS, Part, Record, batch, pack, part, source
 from wire.answers import STORE_HEADER, Committed
 
@@ -222,13 +222,16 @@ def config(tmp_path: Path, *arguments: str) -> Config:
 async def test_what_keeps_it_from_starting_says_what_it_is(tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("")
     (tmp_path / "file").write_text("")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "letter.txt").touch()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         for option, value, error, expected in (
             ("--store", "postgres://x", StoreError, "chdb:///absolute/path"),
             ("--store", f"chdb://{tmp_path}/file/store", StoreError, "cannot be opened"),
-            ("--token-file", str(tmp_path / "empty"), TokenFileError, "is empty"),
-            ("--token-file", str(tmp_path / "none"), TokenFileError, "No such file"),
-            ("--listen", f"127.0.0.1:{taken.getsockname()[1]}", OSError, "address already in use"),
+            ("--store", f"chdb://{tmp_path}/home", StoreError, r"not empty and no store of logboom \(letter.txt is"),
+            ("--token-file", str(tmp_path / "empty"), click.BadParameter, "is empty"),
+            ("--token-file", str(tmp_path / "none"), click.BadParameter, "No such file"),
+            ("--listen", f"127.0.0.1:{taken.getsockname()[1]}", OSError, "cannot listen on .*: Address already in use"),
         ):
             with pytest.raises(error, match=expected):
                 await run(config(tmp_path, option, value))

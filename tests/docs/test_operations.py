@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
@@ -13,6 +14,7 @@ from aggregator.__main__ import main as aggregator
 from aggregator.api.accounting import QueryMetrics
 from aggregator.api.turnstile import Turnstile
 from aggregator.metrics import Metrics as AggregatorMetrics
+from service.web import add_metrics
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -22,6 +24,7 @@ def exported() -> set[str]:
     """Names of every metric, as Prometheus sees them."""
     registry = CollectorRegistry()
     AggregatorMetrics(registry)
+    add_metrics(web.Application(), registry)
     QueryMetrics(registry, Turnstile(1, 1, 1.0))
     text = generate_latest(registry) + generate_latest(AgentMetrics().registry)
     return set(re.findall(r"^# HELP (\S+)", text.decode(), re.MULTILINE))
