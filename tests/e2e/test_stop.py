@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tests.e2e.cluster import Cluster
 
 READY_S: Final = 60.0
+ROOT: Final = Path(__file__).parents[2]
 
 
 async def test_sigterm_ends_each_with_exit_code_0_in_the_midst_of_work(cluster: Cluster) -> None:
@@ -111,6 +112,15 @@ async def curl(command: str) -> str:
     return await asyncio.to_thread(subprocess.check_output, ["/bin/sh", "-c", command + " -sS --fail"], text=True)
 
 
+async def examples(address: str) -> list[str]:
+    """Every line for curl in the README, the page on HTTP and the aggregator's own page, asking ``address``."""
+    pages = [(ROOT / name).read_text() for name in ("README.md", "docs/http-api.md")]
+    pages.append(await curl(f"curl {address}"))
+    found = [line for page in pages for line in re.findall(r"curl (?:-G )?['\"]http.*", page)]
+    assert len(found) > 15
+    return [line.partition(" > ")[0].replace("http://127.0.0.1:8080", address) for line in found]
+
+
 async def test_the_demo_runs_until_ctrl_c(demo: asyncio.subprocess.Process) -> None:
     said = await said_until(demo, r"curl .*format=json")
     assert any("is taken" in line for line in said)
@@ -123,6 +133,8 @@ async def test_the_demo_runs_until_ctrl_c(demo: asyncio.subprocess.Process) -> N
             answers = [await curl(command) for command in commands]
             await asyncio.sleep(0.1)
     assert all(" sim=" in answer for answer in answers)
+    for command in await examples(commands[0].split("'")[1].partition("/query")[0]):
+        assert await curl(command), command
     running = children(demo.pid)
     assert len(running) == 2
     demo.send_signal(signal.SIGINT)
