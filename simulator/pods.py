@@ -35,8 +35,8 @@ CONTAINERS_MAX: Final = len(_CONTAINERS)
 def pods(seed: int, containers: int) -> Iterator[tuple[Container, ...]]:
     """Pods without end, each as its containers; ``containers`` is 1 to `CONTAINERS_MAX`.
 
-    Their uids differ in the first eight characters. Every eighth is a static pod, with a hash for a uid. The first are one
-    of shop/cart, shop/checkout and payments/gateway each.
+    Their uids differ in the first eight characters. Every eighth is a static pod, with a hash for a uid. The first
+    three are shop/cart-…, shop/checkout-… and payments/gateway-….
     """
     draw = random.Random(f"pods {seed}")
     keys: set[str] = set()
