@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
 import uuid
@@ -22,7 +21,8 @@ import chdb
 import msgspec
 import pyarrow as pa
 
-from aggregator.errors import QueryCancelledError, StoreError, StoreGoneError, StoreLockedError
+from aggregator.errors import QueryCancelledError, StoreError
+from aggregator.store import directory
 from aggregator.store.failures import failure
 from aggregator.store.parameters import bind
 from service.logs import fields
@@ -46,15 +46,6 @@ _INSERT_SETTINGS: Final = (
 )
 # Rows in a block of a streamed result: small enough that first rows come soon and a block is a few megabytes.
 _STREAM_BLOCK_ROWS: Final = 8192
-# In the store's directory.
-_LOCK_NAME: Final = "logboom.lock"
-_ENGINE_NAME: Final = "engine"
-# One of these is in every store.
-_OURS: Final = frozenset({_LOCK_NAME, "store-id"})
-# What file systems put into an empty volume.
-_NOT_OURS: Final = frozenset({"lost+found"})
-# Of a process id in the lock file.
-_PID_DIGITS_MAX: Final = 20
 # Most calls are over sooner by themselves; and a query that was told to end, and knew it, has ended by then.
 _KILL_AFTER_S: Final = 0.02
 
@@ -139,15 +130,14 @@ class Engine:
     def _open(cls, path: Path, connections: int) -> Self:
         try:
             path.mkdir(parents=True, exist_ok=True)
-            _check_ours(path)
-            lock = _lock(path / _LOCK_NAME)
+            lock = directory.lock(path)
         except OSError as error:
             raise StoreError(f"the store in {path} cannot be opened: {error.strerror}") from error
         try:
             config = path / "engine.xml"
             if not config.exists() or config.read_text() != _CONFIG:  # a full disk must not keep a store shut
                 config.write_text(_CONFIG)
-            address = f"{path / _ENGINE_NAME}?config-file={config}"
+            address = f"{path / 'engine'}?config-file={config}"
             return cls(lambda: chdb.connect(address), lock, path, connections)
         except (RuntimeError, OSError) as error:
             _unlock(lock)
@@ -255,20 +245,9 @@ class Engine:
         await self.rows("SELECT 1 AS one", dict[str, int], limits=Limits(time_s=time_s))
 
     def check(self) -> None:
-        """Look whether the directory is still the one that was opened. Raises `StoreGoneError`.
-
-        The engine itself goes on with what it holds in memory, and would take inserts that nobody finds again.
-        """
-        try:
-            found = (self.path / _LOCK_NAME).stat()
-            is_there = self._lock is None or os.path.samestat(found, os.fstat(self._lock))
-            is_there = is_there and (self.path / _ENGINE_NAME).is_dir()
-        except OSError:
-            is_there = False
-        if not is_there:
-            raise StoreGoneError(
-                f"the store in {self.path} was emptied or replaced while it was open; restart the aggregator"
-            )
+        """Look whether the directory is still the one that was opened. Raises `StoreGoneError`."""
+        if self._lock is not None:
+            directory.check(self.path, self._lock)
 
     async def kill(self, mark: str) -> None:
         """End the running query marked ``mark``, if it still runs."""
@@ -339,8 +318,8 @@ class _Stream:
         if self._result is not None:
             # Waits for the engine's next piece, which may be far away.
             heard = await self._over(asyncio.ensure_future(self._engine.read(self._result.cancel)))
+            self._has_failed |= isinstance(heard, BaseException)
             if isinstance(heard, BaseException) and not isinstance(heard, QueryCancelledError):
-                self._has_failed = True
                 raise heard
 
     async def _over(self, call: asyncio.Future[Any]) -> Any:
@@ -363,18 +342,7 @@ def directory_of(url: str) -> Path:
     return Path(parts.path)
 
 
-def _check_ours(path: Path) -> None:
-    """Raise `StoreError` for a directory that has something in it and is no store."""
-    names = {found.name for found in path.iterdir() if not found.name.startswith(".")} - _NOT_OURS
-    if names and names.isdisjoint(_OURS):
-        raise StoreError(
-            f"{path} is not empty and no store of logboom ({min(names)} is in it); name another directory as --store"
-        )
-
-
 def _unlock(lock: int) -> None:
-    with contextlib.suppress(OSError):
-        os.ftruncate(lock, 0)
     os.close(lock)
 
 
@@ -393,21 +361,3 @@ def _limited(sql: str, mark: str, limits: Limits) -> str:
         "output_format_json_escape_forward_slashes": 0,  # toJSONString: paths stay readable
     }
     return f"{sql}\nSETTINGS " + ", ".join(f"{name}={value}" for name, value in settings.items())
-
-
-def _lock(path: Path) -> int:
-    """A descriptor that holds the lock file ``path``, in which the holder's process id stands. Raises `OSError`."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = os.read(file, _PID_DIGITS_MAX).strip()
-        os.close(file)
-        which = f" (pid {holder.decode()})" if holder.isdigit() else ""
-        raise StoreLockedError(
-            f"the store in {path.parent} is in use by another process{which}; stop that, or choose another --store"
-        ) from error
-    with contextlib.suppress(OSError):  # a full disk must not keep a store shut
-        os.ftruncate(file, 0)
-        os.write(file, f"{os.getpid()}\n".encode())
-    return file
