@@ -44,7 +44,7 @@ lock: ## resolve the dependencies of pyproject.toml anew into requirements/ (nee
 	CUSTOM_COMPILE_COMMAND="make lock" $(LOCK) --extra aggregator -c requirements/dev.txt -o requirements/aggregator.txt pyproject.toml
 	CUSTOM_COMPILE_COMMAND="make lock" $(LOCK) --only-build-deps --all-build-deps -o requirements/build.txt pyproject.toml
 
-clean: ## remove the environment and the caches; logs that were collected stay
+clean: ## remove the environment and the caches; logs that were collected (run/) stay
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

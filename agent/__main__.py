@@ -19,6 +19,7 @@ from agent.config import Config, options
 from agent.doctor.command import doctor
 from agent.errors import GapRefusedError
 from service.logs import configure
+from service.options import text_of
 
 
 @click.group(
@@ -42,7 +43,7 @@ def main(ctx: click.Context, /, **values: Any) -> None:
     try:
         _run(config)
     except OSError as error:
-        click.echo(f"error: cannot listen on {config.listen.host}:{config.listen.port}: {error.strerror}", err=True)
+        click.echo(f"logboom-agent: {text_of(error)}", err=True)
         sys.exit(1)
 
 

@@ -17,7 +17,7 @@ from agent.readymade import READY_MADE
 from agent.rules import RULES_MAX, Glob, Rule, Rules, expression_of, rate_of, redactions_of
 from agent.trust import Trust
 from service.logs import log_options
-from service.options import ADDRESS, DURATION, LINE, SIZE, Address, TablesType, config_file_option
+from service.options import ADDRESS, DURATION, LINE, SIZE, TOKEN_FILE, Address, TablesType, config_file_option
 from wire.codec import BATCH_BYTES_MAX, NAME_BYTES_MAX, POSITION_MAX, RECORD_BYTES_MAX
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ _OPTIONS: Final = (
     ),
     click.option(
         "--token-file",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        type=TOKEN_FILE,
         envvar="LOGBOOM_TOKEN_FILE",
         show_envvar=True,
         help="File with the token that the aggregator asks for.",

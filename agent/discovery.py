@@ -56,11 +56,13 @@ class _Known(msgspec.Struct):
     """What the last scan saw of a container's directory; ``beside``: directories that Docker's files lie in.
 
     ``modified``: modification time, ns, and inode of each: a directory made anew has another one.
+    ``ignored``: how many files look like logs and are named like none.
     """
 
     container: Container
     modified: tuple[tuple[int, int], ...]
     beside: tuple[str, ...] = ()
+    ignored: int = 0
 
 
 class Discovery:
@@ -80,6 +82,8 @@ class Discovery:
         self._known: dict[str, _Known] = {}
         # Directories of the containers that are not to be collected, as of the last scan: neither listed nor watched.
         self.excluded: frozenset[str] = frozenset()
+        # Files that look like logs, but are not named as kubelet or Docker name them: after the last scan.
+        self.ignored = 0
 
     def scan(self) -> list[Listing]:
         """Listings of the containers whose files may have changed since the last scan.
@@ -99,6 +103,7 @@ class Discovery:
         self.excluded = frozenset(excluded)
         changed = [listing for name, container in found.items() if (listing := self._list_if_changed(name, container))]
         gone = self._known.keys() - found.keys()
+        self.ignored = sum(known.ignored for name, known in self._known.items() if name in found)
         return changed + [Listing(directory, self._known.pop(directory).container, ()) for directory in gone]
 
     def _directories(self) -> Iterator[tuple[str, Container]]:
@@ -133,7 +138,7 @@ class Discovery:
         if known is not None and known.modified == modified and max(modified)[0] < self._clock_ns() - _SETTLED_NS:
             return None
         try:
-            entries, beside_now = _entries(directory)
+            entries, beside_now, ignored = _entries(directory)
         except OSError as error:
             # Not known, so that the next scan tries again: to become readable changes no modification time.
             _log.warning("directory cannot be read", extra=fields(directory=directory, reason=error))
@@ -143,7 +148,12 @@ class Discovery:
             for each in beside_now:
                 self._watch(each)
             modified = ()
-        self._known[directory] = _Known(container, modified, beside_now)
+        if ignored and not (known and known.ignored):
+            _log.info(
+                "files that are not named like a container's logs are not read",
+                extra=fields(directory=directory, files=len(ignored), for_example=ignored[0]),
+            )
+        self._known[directory] = _Known(container, modified, beside_now, len(ignored))
         return Listing(directory, container, entries)
 
 
@@ -173,13 +183,19 @@ def _modified(directory: str) -> tuple[int, int]:
     return found.st_mtime_ns, found.st_ino
 
 
-def _entries(directory: str) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
-    """The log files in ``directory``, and beside those that are symlinks; and the directories the symlinks lead to."""
+def _entries(directory: str) -> tuple[tuple[Entry, ...], tuple[str, ...], list[str]]:
+    """The log files in ``directory``, and beside those that are symlinks; the directories the symlinks lead to; names.
+
+    The names are those in ``directory`` of files that look like logs and are named like none.
+    """
     entries: list[Entry] = []
     beside: list[str] = []
+    ignored: list[str] = []
     for name in _names(directory):
         generation = generation_of(name)
         if generation is None:
+            if ".log" in name and not name.endswith(".tmp"):
+                ignored.append(name)
             continue
         path = f"{directory}/{name}"
         _append(entries, path, generation)
@@ -197,7 +213,7 @@ def _entries(directory: str) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
         once.setdefault((entry.device, entry.inode), entry)
     if len(once) > FILES_MAX:
         _log.error("too many files, the oldest are not read", extra=fields(directory=directory, files_max=FILES_MAX))
-    return tuple(once.values())[-FILES_MAX:], tuple(beside)
+    return tuple(once.values())[-FILES_MAX:], tuple(beside), ignored
 
 
 def _append(entries: list[Entry], path: str, generation: Generation) -> None:

@@ -98,6 +98,11 @@ class Metrics:
             "logboom_agent_deferred_bytes", "Bytes not read yet, for their pod is over its rate.", registry=registry
         )
         self.files = Gauge("logboom_agent_files", "Log files followed.", registry=registry)
+        self.ignored_files = Gauge(
+            "logboom_agent_ignored_files",
+            "Files in containers' directories that look like logs, but are not named like them.",
+            registry=registry,
+        )
         self.open_files = Gauge("logboom_agent_open_files", "Log files held open.", registry=registry)
         self.lag_bytes = Gauge("logboom_agent_lag_bytes", "Bytes in log files, not yet committed.", registry=registry)
         self.lag_seconds = Gauge(

@@ -36,7 +36,8 @@ class Positions:
         self.trouble = ""
 
     async def run(self) -> None:
-        """Ask for ever."""
+        """Ask for ever; at first about nothing, so that it is known before there are files whether anybody answers."""
+        await self._ask([])
         while True:
             patience_s = ASK_EVERY_S * (0.5 + self._random.random())
             sources = await self._collector.unplaced(SOURCES_PER_REQUEST_MAX, patience_s)

@@ -1,9 +1,9 @@
-"""What the agent is doing, over HTTP: `/status`, `/healthz`, `/readyz`, `/metrics`."""
+"""What the agent is doing, over HTTP: `/`, `/status`, `/healthz`, `/readyz`, `/metrics`."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from aiohttp import web
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from agent.ship import Shipper
     from agent.tail import Tail
     from agent.watch import Watch
+
+
+_WELCOME: Final = """logboom agent on {node}: sends this node's pod logs to the aggregator, which answers queries
+
+  every file, and its lag     curl '{at}/status'
+  alive, ready                curl '{at}/healthz' '{at}/readyz'
+  figures for Prometheus      curl '{at}/metrics'
+"""
 
 
 class FileStatus(msgspec.Struct, frozen=True):
@@ -96,13 +104,20 @@ def status_app(  # noqa: PLR0917 - one of each part, all different
 
     async def not_ready() -> str | None:
         if not watch.scans:
-            return "the pods directory has not been scanned yet"
+            return watch.scan_trouble or f"{watch.pods_dir} has not been scanned yet"
         trouble = shipper.trouble or positions.trouble
         if trouble:
             return f"the aggregator does not answer: {trouble}"
         if shipper.answered_s is None and positions.answered_s is None:
             return "the aggregator has not answered yet"
         return None
+
+    async def remark() -> str | None:
+        has_files = await collector.read(lambda tail: any(True for _ in tail.files()))
+        return None if has_files else f"no log files found below {watch.pods_dir} yet"
+
+    async def welcome(request: web.Request) -> web.Response:
+        return web.Response(text=_WELCOME.format(at=f"{request.scheme}://{request.host}", node=origin.node))
 
     async def status(_: web.Request) -> web.Response:
         files, containers = await collector.read(_seen)
@@ -126,8 +141,9 @@ def status_app(  # noqa: PLR0917 - one of each part, all different
         )
 
     app = web.Application(middlewares=[errors_as_json(metrics.registry)])
-    add_health(app, not_ready)
+    add_health(app, not_ready, remark)
     add_metrics(app, metrics.registry)
+    app.router.add_get("/", welcome)
     app.router.add_get("/status", status)
     return app
 

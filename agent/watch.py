@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from aiofiles.os import wrap
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.collect import Collector
+    from agent.discovery import Listing
     from agent.generations import Container
     from agent.metrics import Metrics
 
@@ -48,6 +50,7 @@ class Watch:
         use_inotify: bool = True,
         collects: Callable[[Container], bool] = lambda _: True,
     ) -> None:
+        self.pods_dir = pods_dir
         self._collector = collector
         self._metrics = metrics
         self._discovery = Discovery(pods_dir, self._watch, collects=collects)
@@ -64,6 +67,9 @@ class Watch:
         # Why the scan under way was refused a watch.
         self._refused = ""
         self.scans = 0
+        # Why the pods directory cannot be scanned, if it cannot.
+        self.scan_trouble = ""
+        metrics.ignored_files.set_function(lambda: float(self._discovery.ignored))
         metrics.inotify.set_function(lambda: float(self.has_inotify))
         metrics.excluded_containers.set_function(lambda: float(self.excluded))
 
@@ -116,12 +122,16 @@ class Watch:
             listings = await wrap(self._discovery.scan)()
         except OSError as error:
             self._metrics.read_errors.inc()
+            self.scan_trouble = f"{self.pods_dir} cannot be read: {error.strerror}"
             _log.warning("pods directory cannot be read", extra=fields(reason=error))
             return
+        self.scan_trouble = ""
         self._metrics.scan_seconds.observe(time.monotonic() - began_s)
         if listings:
             _log.debug("containers changed", extra=fields(containers=len(listings)))
             await self._collector.update(listings)
+        if not self.scans:
+            self._tell_first(listings)
         self.scans += 1
         self._tell()
 
@@ -133,6 +143,13 @@ class Watch:
         elif self.trouble and self.has_inotify:
             _log.info("inotify tells of every change again", extra=fields(was=self.trouble))
             self.trouble = ""
+
+    def _tell_first(self, listings: list[Listing]) -> None:
+        if not Path(self.pods_dir).is_dir():
+            _log.warning("there is no pods directory; it may come", extra=fields(pods_dir=self.pods_dir))
+            return
+        files = sum(len(listing.entries) for listing in listings)
+        _log.info("first scan", extra=fields(pods_dir=self.pods_dir, containers=len(listings), files=files))
 
     def _watch(self, directory: str) -> None:
         """Called by the scan, in its thread, for every directory before it lists it."""

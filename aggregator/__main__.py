@@ -13,6 +13,7 @@ from aggregator.app import run
 from aggregator.config import command
 from aggregator.errors import StoreError
 from service.logs import configure
+from service.options import text_of
 from service.token import TokenFileError
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ def _main(config: Config) -> None:
         asyncio.run(run(config))
     except (StoreError, TokenFileError, OSError) as error:
         # Something outside is not as it has to be; one line says what, a traceback would hide it.
-        click.echo(f"logboom-aggregator: {error}", err=True)
+        reason = text_of(error) if isinstance(error, OSError) else error
+        click.echo(f"logboom-aggregator: {reason}", err=True)
         sys.exit(1)
 
 

@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 from aggregator.api.batches import Batches
 from aggregator.api.queries import QueryLimits, add_queries
 from aggregator.api.routes import application
-from aggregator.errors import StoreError
+from aggregator.errors import StoreError, StoreGoneError
 from aggregator.ingest.admission import Admission
 from aggregator.ingest.committer import Committer
 from aggregator.metrics import Metrics
@@ -108,9 +108,12 @@ async def _not_ready(engine: Engine, committer: Committer) -> str | None:
     """Why the aggregator is of no use right now, if so."""
     try:
         async with asyncio.timeout(_READY_TIME_S):
+            await asyncio.to_thread(engine.check)
             await engine.ping(_READY_TIME_S)
     except TimeoutError:
         return f"the store does not answer within {_READY_TIME_S:g} s"
+    except StoreGoneError as error:
+        return str(error)
     except StoreError as error:
         return f"the store does not answer: {error}"
     return committer.failing()

@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from service.logs import log_options
-from service.options import ADDRESS, DURATION, SIZE, Address, config_file_option
+from service.options import ADDRESS, DURATION, SIZE, TOKEN_FILE, Address, config_file_option
 from wire.codec import BATCH_BYTES_MAX
 
 if TYPE_CHECKING:
@@ -61,9 +61,10 @@ def command(run: Callable[[Config], None]) -> click.Command:
     named = click.version_option(version("logboom"), prog_name="logboom-aggregator")(
         config_file_option()(log_options(main))
     )
-    return click.command("logboom-aggregator", help=_HELP, context_settings={"max_content_width": 110})(named)
+    return click.command("logboom-aggregator", help=_HELP, context_settings=_SETTINGS)(named)
 
 
+_SETTINGS: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 _HELP: Final = """Take the batches of logboom's agents, keep them in one store, answer queries over HTTP.
 
 Without any option it listens on http://127.0.0.1:8080 and keeps seven days in ./data."""
@@ -104,7 +105,7 @@ _OPTIONS: Final = (
     ),
     click.option(
         "--token-file",
-        type=click.Path(path_type=Path),
+        type=TOKEN_FILE,
         envvar="LOGBOOM_TOKEN_FILE",
         show_envvar=True,
         help="File with the accepted bearer tokens, one a line; read again when it changes. "

@@ -15,6 +15,10 @@ class StoreLockedError(StoreError):
     """Another process holds the store's directory."""
 
 
+class StoreGoneError(StoreError):
+    """The store's directory is not the one that was opened: somebody emptied or replaced it."""
+
+
 class StoreFullError(StoreError):
     """The disk is full, or so nearly that the engine does not write any more."""
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 import click
 import msgspec
 
+from service.token import TokenFileError, read_tokens
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -142,6 +144,27 @@ class TablesType(click.ParamType[tuple[_T, ...]], Generic[_T]):
         return f"{place}: {reason}" if place else reason
 
 
+class TokenFileType(click.ParamType[Path]):
+    """A file with tokens in it, one a line."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Read the file, so that a wrong one is told before anything starts; it is read again when it is used."""
+        path = Path(value)
+        try:
+            read_tokens(path)
+        except TokenFileError as error:
+            self.fail(str(error), param, ctx)
+        return path
+
+
+def text_of(error: OSError) -> str:
+    """What an `OSError` says, for people: without its number, with the file if it is about one."""
+    reason = error.strerror or str(error)
+    return f"{error.filename}: {reason}" if isinstance(error.filename, str) else reason
+
+
 ADDRESS: Final = AddressType()
 DURATION: Final = DurationType()
 SIZE: Final = SizeType()
@@ -157,6 +180,9 @@ def size_of(value: object) -> int:
     if size > _SIZE_MAX:
         raise ValueError(f"{value!r} is more than any machine has")
     return int(size)
+
+
+TOKEN_FILE: Final = TokenFileType()
 
 
 def config_file_option() -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -30,8 +30,10 @@ def read_tokens(path: Path) -> tuple[str, ...]:
     """The tokens in ``path``: one a line, lines that begin with ``#`` left out. Raises `TokenFileError`."""
     try:
         lines = [line.strip() for line in path.read_text("ascii").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise TokenFileError(path, str(error)) from error
+    except OSError as error:
+        raise TokenFileError(path, error.strerror or str(error)) from error
+    except UnicodeDecodeError as error:
+        raise TokenFileError(path, "is not plain ASCII text") from error
     tokens = tuple(line for line in lines if line and not line.startswith("#"))
     if not tokens:
         raise TokenFileError(path, "is empty")
@@ -65,5 +67,5 @@ class Tokens:
         try:
             found = self._path.stat()
         except OSError as error:
-            raise TokenFileError(self._path, str(error)) from error
+            raise TokenFileError(self._path, error.strerror or str(error)) from error
         return found.st_mtime_ns, found.st_ino, found.st_size

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Any
+import os
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
 
 _log = logging.getLogger(__name__)
+
+_MALFORMED: Final = web.AppKey("malformed", Counter)
+# What a stranger sent may stand in a reason: enough of it to know it by.
+_REASON_CHARACTERS_MAX: Final = 200
 
 
 class RefusedError(Exception):
@@ -65,6 +71,25 @@ def errors_as_json(registry: CollectorRegistry) -> Middleware:
     return middleware
 
 
+class _ServerLog(logging.LoggerAdapter[logging.Logger]):
+    """What aiohttp's server logs: of what is not even HTTP one line, counted, in place of a traceback."""
+
+    def __init__(self, malformed: Counter | None) -> None:
+        super().__init__(logging.getLogger("aiohttp.server"), {})
+        self._malformed = malformed
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """Log, as the methods for each level do."""
+        error = kwargs.get("exc_info")
+        if not isinstance(error, HttpProcessingError):
+            super().log(level, msg, *args, **kwargs)
+            return
+        if self._malformed is not None:
+            self._malformed.inc()
+        reason = str(error.message).partition("\n")[0].strip()[:_REASON_CHARACTERS_MAX]
+        _log.warning("a request is not HTTP", extra=fields(client=args[0] if args else "", reason=reason))
+
+
 def _refusal(request: web.Request, error: web.HTTPException) -> Refusal:
     match error:
         case web.HTTPNotFound():
@@ -78,22 +103,33 @@ def _refusal(request: web.Request, error: web.HTTPException) -> Refusal:
             return Refusal(error.reason)
 
 
-def add_health(app: web.Application, not_ready: Callable[[], Awaitable[str | None]]) -> None:
-    """``/healthz``: the process answers. ``/readyz``: 503 with the reason that ``not_ready`` gives, if it gives one."""
+def add_health(
+    app: web.Application,
+    not_ready: Callable[[], Awaitable[str | None]],
+    remark: Callable[[], Awaitable[str | None]] | None = None,
+) -> None:
+    """``/healthz``: the process answers. ``/readyz``: 503 with the reason that ``not_ready`` gives, if it gives one.
+
+    ``remark``: what is worth knowing of a process that is ready, if anything.
+    """
 
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
     async def readyz(_: web.Request) -> web.Response:
         reason = await not_ready()
-        return web.Response(text=f"{reason or 'ok'}\n", status=503 if reason else 200)
+        if reason:
+            return web.Response(text=f"{reason}\n", status=503)
+        known = await remark() if remark else None
+        return web.Response(text=f"ok: {known}\n" if known else "ok\n")
 
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
 
 
 def add_metrics(app: web.Application, registry: CollectorRegistry) -> None:
-    """``/metrics``: everything in ``registry``, in Prometheus' text format."""
+    """``/metrics``: everything in ``registry``, in Prometheus' text format; also counts there what `serve` refuses."""
+    app[_MALFORMED] = Counter("logboom_http_malformed_requests", "Requests that were not HTTP.", registry=registry)
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
@@ -105,14 +141,26 @@ def add_metrics(app: web.Application, registry: CollectorRegistry) -> None:
 async def serve(app: web.Application, address: Address) -> AsyncIterator[Address]:
     """Serve ``app``; gives the address really bound, and closes every connection at the end.
 
-    A handler is cancelled when its client goes away.
+    A handler is cancelled when its client goes away. Raises `OSError` where it cannot listen.
     """
     # Bodies arrive as they were sent: whoever reads one decompresses it, within its own limits.
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=5.0, auto_decompress=False)
+    runner = web.AppRunner(
+        app,
+        handler_cancellation=True,
+        access_log=None,
+        shutdown_timeout=5.0,
+        auto_decompress=False,
+        logger=_ServerLog(app.get(_MALFORMED)),
+    )
     await runner.setup()
     try:
         site = web.TCPSite(runner, address.host, address.port, reuse_address=True)
-        await site.start()
+        try:
+            await site.start()
+        except OSError as error:
+            # asyncio puts the address, as Python writes it, and the number of the error into the text.
+            reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+            raise OSError(error.errno, f"cannot listen on {address.host}:{address.port}: {reason}") from error
         host, port = runner.addresses[0][:2]
         yield Address(host, port)
     finally:

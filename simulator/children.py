@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
+import os
 import re
 import signal
 import sys
@@ -19,6 +21,10 @@ GRACE_S: Final = 15.0
 # Log lines longer than this are not shown.
 _LINE_BYTES_MAX: Final = 1 << 20
 _LISTENING: Final = re.compile(r"\blistening\b.*\baddress=(\S+)")
+
+
+# prctl(2): the signal a process gets when the thread that started it is gone.
+_PR_SET_PDEATHSIG: Final = 1
 
 
 class ChildError(Exception):
@@ -46,7 +52,8 @@ class Child:
     async def start(name: str, module: str, arguments: Sequence[str], show: Callable[[str, str], None]) -> Child:
         """Run ``python -m module``, and wait until it listens; ``show`` is given its name and each line it writes.
 
-        It gets a process group of its own, so that Ctrl-C in a terminal is left to us. Raises `ChildError`.
+        It gets a process group of its own, so that Ctrl-C in a terminal is left to us; should we be killed, it is told
+        to stop (on Linux; when this thread ends, so it is one that lasts). Raises `ChildError`.
         """
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -58,6 +65,7 @@ class Child:
             stderr=asyncio.subprocess.STDOUT,
             limit=_LINE_BYTES_MAX,
             process_group=0,
+            preexec_fn=_stop_with_parent(),
         )
         child = Child(name, process, show)
         try:
@@ -133,3 +141,21 @@ class Child:
                 self._started.set()
             self._last = text
             self._show(self.name, text)
+
+
+def _stop_with_parent() -> Callable[[], None] | None:
+    """What a new process does before it is another program, to get SIGTERM when we end, however that happens.
+
+    Only system calls are made in it: between fork and exec, other threads' locks may be held for ever.
+    """
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    parent = os.getpid()
+
+    def set_signal() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # we ended before the call
+            os._exit(1)
+
+    return set_signal

@@ -33,6 +33,8 @@ _PODS: Final = 8
 _LINES_A_SECOND: Final = 40
 _STEP_S: Final = 0.25
 _ROTATE_SIZE: Final = 1 << 20
+# Lines of each container before anything else starts, so that there is something to find at once.
+_FIRST_LINES: Final = 200
 # How often, of steps, a container is restarted.
 _RESTART: Final = 1 / 1200
 _SIGNAL_EXIT: Final = 128
@@ -64,19 +66,21 @@ async def run(demo: Demo) -> int:
     simulated = not has_logs(demo.pods_dir)
     pods_dir = demo.run_dir / "pods" if simulated else demo.pods_dir
     async with contextlib.AsyncExitStack() as stack:
-        if simulated:
-            docker_dir = demo.run_dir / "docker"
-            claim(pods_dir, docker_dir)
-            _say(f"{demo.pods_dir} has no logs to read: a simulated node writes into {pods_dir}")
-            writing = asyncio.create_task(_write(pods_dir, docker_dir), name="simulated node")
-            stack.push_async_callback(_cancel, writing)
-        else:
-            _say(f"reading the logs in {pods_dir}")
+        # First of all, for it locks the store: whoever runs already in this directory keeps the files there are.
         aggregator = await _start(
             stack,
             "aggregator",
             ["--listen", _listen(demo.port), "--store", f"chdb://{demo.run_dir.resolve() / 'data'}"],
         )
+        if simulated:
+            docker_dir = demo.run_dir / "docker"
+            claim(pods_dir, docker_dir)
+            _say(f"{demo.pods_dir} has no logs to read: a simulated node writes into {pods_dir}")
+            node = stack.enter_context(_node(pods_dir, docker_dir))
+            writing = asyncio.create_task(_write(node), name="simulated node")
+            stack.push_async_callback(_cancel, writing)
+        else:
+            _say(f"reading the logs in {pods_dir}")
         agent = await _start(
             stack,
             "agent",
@@ -84,7 +88,7 @@ async def run(demo: Demo) -> int:
         )
         stopped = asyncio.create_task(stop.wait())
         ended = [asyncio.create_task(child.wait()) for child in (aggregator, agent)]
-        ready = asyncio.create_task(_announce(aggregator.address, agent.address))
+        ready = asyncio.create_task(_announce(aggregator.address, agent.address, has_lines=simulated))
         stack.push_async_callback(_cancel, stopped, ready, *ended)
         waited: list[asyncio.Task[bool] | asyncio.Task[int] | asyncio.Task[None]] = [stopped, *ended, ready]
         if simulated:
@@ -116,14 +120,18 @@ async def _cancel(*tasks: asyncio.Task[bool] | asyncio.Task[int] | asyncio.Task[
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _announce(aggregator: str, agent: str) -> None:
-    """Wait until both are ready, then say what to try."""
+async def _announce(aggregator: str, agent: str, *, has_lines: bool) -> None:
+    """Wait until both are ready, and the first lines are there if there are any; then say what to try."""
     deadline = time.monotonic() + READY_S
     for name, address in (("aggregator", aggregator), ("agent", agent)):
         while (reason := await asyncio.to_thread(_not_ready, address)) is not None:
             if time.monotonic() > deadline:
                 raise ChildError(name, f"not ready after {READY_S:.0f} s: {reason}")
             await asyncio.sleep(_POLL_S)
+    while has_lines and not await asyncio.to_thread(_is_caught_up, agent):
+        if time.monotonic() > deadline:
+            raise ChildError("agent", f"no lines arrived within {READY_S:.0f} s")
+        await asyncio.sleep(_POLL_S)
     _say(f"ready: {aggregator} (agent's status: {agent}/status); Ctrl-C stops. Try")
     _say(f"  curl '{aggregator}/query?since=5m&limit=20'")
     _say(f"  curl '{aggregator}/query?level=error&since=1h&color=always'")
@@ -142,19 +150,41 @@ def _not_ready(address: str) -> str | None:
         return str(error)
 
 
-async def _write(pods_dir: Path, docker_dir: Path) -> None:
-    """Write at a gentle pace until cancelled."""
+def _is_caught_up(agent: str) -> bool:
+    """Whether the agent follows files and has half of what is in them committed: the first lines, and many of them."""
+    with urllib.request.urlopen(f"{agent}/status", timeout=5) as answer:  # noqa: S310 - our own child, over http
+        files = msgspec.json.decode(answer.read(), type=_Status).files
+    return sum(file.committed for file in files) > sum(file.size for file in files) / 2
+
+
+class _File(msgspec.Struct):
+    size: int
+    committed: int
+
+
+class _Status(msgspec.Struct):
+    files: list[_File]
+
+
+def _node(pods_dir: Path, docker_dir: Path) -> Node:
+    """A node whose pods have written some lines."""
     seed = time.time_ns()
-    draw = random.Random(seed)
-    with Node(pods_dir, docker_dir, Manner(seed), Rotation(_ROTATE_SIZE)) as node:
-        for pod, runtime in zip(islice(pods(seed, 2), _PODS), cycle(Runtime), strict=False):
-            node.start(pod, runtime)
-        while True:
-            for writer in draw.choices(node.writers, k=round(_LINES_A_SECOND * _STEP_S)):
-                writer.write(1)
-            if draw.random() < _RESTART:
-                draw.choice(node.writers).restart()
-            await asyncio.sleep(_STEP_S)
+    node = Node(pods_dir, docker_dir, Manner(seed), Rotation(_ROTATE_SIZE))
+    for pod, runtime in zip(islice(pods(seed, 2), _PODS), cycle(Runtime), strict=False):
+        for writer in node.start(pod, runtime):
+            writer.write(_FIRST_LINES)
+    return node
+
+
+async def _write(node: Node) -> None:
+    """Write at a gentle pace until cancelled."""
+    draw = random.Random()
+    while True:
+        for writer in draw.choices(node.writers, k=round(_LINES_A_SECOND * _STEP_S)):
+            writer.write(1)
+        if draw.random() < _RESTART:
+            draw.choice(node.writers).restart()
+        await asyncio.sleep(_STEP_S)
 
 
 def _listen(port: int) -> str:

@@ -50,7 +50,7 @@ class DockerLog:
     def rotate(self, gap: Callable[[], bytes]) -> None:
         """Begin a new file; Docker closes the old one before it is renamed, so ``gap`` goes into it as well."""
         self.write(gap())
-        os.close(self._file)
+        self.close()
         log = self._target(self.restart)
         newest_first = list(_rotated(log))
         if len(newest_first) >= self._rotation.files - 1:
@@ -65,7 +65,7 @@ class DockerLog:
 
     def begin_again(self) -> None:
         """The container is restarted."""
-        os.close(self._file)
+        self.close()
         self.restart += 1
         self._file = self._begin()
         for restart in range(self.restart - self._rotation.runs):

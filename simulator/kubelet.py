@@ -100,12 +100,12 @@ class CriLog:
             compress(path)
         (self._directory / name).rename(self._directory / f"{name}.{self._stamp(rotated)}")
         self.write(gap())
-        os.close(self._file)
+        self.close()
         self._file = open_log(self._directory / name)
 
     def begin_again(self) -> None:
         """The container is restarted."""
-        os.close(self._file)
+        self.close()
         self.restart += 1
         self._file = open_log(self._directory / f"{self.restart}.log")
         for path in self._directory.iterdir():

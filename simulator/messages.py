@@ -60,6 +60,12 @@ def _plain(draw: random.Random) -> tuple[bytes, bytes]:
     return f"{draw.choice(_LEVELS)} {_words(draw, 3, 9)} id={draw.randrange(10**6)} ".encode(), b""
 
 
+def _timed(draw: random.Random) -> tuple[bytes, bytes]:
+    """What somebody who looks for slow requests would look for."""
+    what = draw.choice(("upstream timeout", "slow query", "request served"))
+    return f"{draw.choice(_LEVELS)} {what}: {_words(draw, 1, 4)} took {draw.randrange(3000)}ms ".encode(), b""
+
+
 def _access(draw: random.Random) -> tuple[bytes, bytes]:
     path = f"/api/v{draw.randint(1, 3)}/{draw.choice(_WORDS)}/{draw.randrange(10**5)}?q=<{draw.choice(_WORDS)}>&n=1"
     address = f"10.{draw.randrange(256)}.{draw.randrange(256)}.{draw.randrange(1, 255)}"
@@ -94,4 +100,6 @@ def _coloured(draw: random.Random) -> tuple[bytes, bytes]:
 
 
 # As often as each stands here.
-_KINDS: Final = (_plain,) * 6 + (_access,) * 3 + (_logfmt,) * 3 + (_json,) * 5 + (_stack, _foreign, _coloured)
+_KINDS: Final = (
+    (_plain,) * 4 + (_timed,) * 2 + (_access,) * 3 + (_logfmt,) * 3 + (_json,) * 5 + (_stack, _foreign, _coloured)
+)

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 from aggregator.api.parameters import CATALOGUE, QUERY
+from aggregator.store.rendering import CSV_HEADER, FLAGS
 from service.web import json_response
 from wire.answers import SOURCES_PER_REQUEST_MAX, STORE_HEADER
 
@@ -82,12 +83,20 @@ _RECORD: Final = {
     "description": "One record; a line of the NDJSON answer.",
     "properties": {
         "ts": {"type": "string", "format": "date-time", "description": "UTC, nine digits after the second."},
-        **dict.fromkeys(("namespace", "pod", "container", "node", "stream", "level"), _TEXT),
-        "line": {"type": "string", "description": "Bytes that are not UTF-8 are shown as U+FFFD."},
+        **dict.fromkeys(("namespace", "pod", "container", "node", "stream", "cluster", "uid", "level"), _TEXT),
+        "line": {
+            "type": "string",
+            "description": "Bytes that are not UTF-8 are shown as U+FFFD. Of a gap: JSON with `bytes` and `reason`.",
+        },
         "source": {"type": "string", "pattern": "^[0-9a-f]{32}$", "description": "The log file."},
         "position": {"type": "integer", "minimum": 0, "description": "Where that file is read on after the record."},
+        "flags": {
+            "type": "array",
+            "items": {"type": "string", "enum": [name for _, name in FLAGS]},
+            "description": "What is unusual about the record.",
+        },
     },
-    "required": ["ts", "namespace", "pod", "container", "node", "stream", "level", "line", "source", "position"],
+    "required": CSV_HEADER.decode().strip().split(","),
 }
 _COMMITTED: Final = {
     "type": "object",

@@ -44,7 +44,11 @@ SELECTORS: Final = (
     Parameter("container", "Name of the container; `*` stands for any characters.", repeatable=True, example="app"),
     Parameter("node", "Name of the node; `*` stands for any characters.", repeatable=True, example="node-1"),
     Parameter("stream", "Which output of the container: `stdout` or `stderr`.", repeatable=True, example="stderr"),
+    Parameter("cluster", "Name of the cluster; `*` stands for any characters.", repeatable=True, example="east"),
+    Parameter("uid", "Uid of the pod; `*` stands for any characters.", repeatable=True),
 )
+STREAM: Final = "stream"
+OUTPUTS: Final = ("stdout", "stderr")
 LEVELS: Final = ("trace", "debug", "info", "warn", "error", "fatal", LEVEL_UNKNOWN)
 # Other words for the levels, as the store reads them in lines.
 _LEVEL_WORDS: Final = {"notice": "info", "warning": "warn", "err": "error", "crit": "fatal", "critical": "fatal"} | {
@@ -65,8 +69,8 @@ TIMES: Final = (
     Parameter("start", f"The first time that counts: {TIME_HINT}.", example="2026-01-31T12:00:00Z"),
     Parameter(
         "end",
-        "The first time that does not count any more, written like `start`. Without it there is no such time: "
-        "records of a node whose clock is ahead are found.",
+        "The first time that does not count any more, written like `start`. Without it that is 5 minutes from now: "
+        "enough for a node whose clock is ahead, while one record from the future does not hide the newest.",
     ),
 )
 SHAPE: Final = (
@@ -78,6 +82,8 @@ SHAPE: Final = (
 QUERY: Final = SELECTORS + LINES + TIMES + SHAPE
 CATALOGUE: Final = SELECTORS + TIMES
 
+# Where a range ends that names no end, from now on: a cluster's clocks differ by less, or somebody has noticed.
+AHEAD_NS: Final = 300 * 1_000_000_000
 # Values in one request; more than a request line of 8 KiB commonly holds, fewer than would make a statement slow.
 VALUES_MAX: Final = 200
 _MEDIA_TYPES: Final = {
@@ -106,7 +112,9 @@ class Given:
         by_name = {parameter.name: parameter for parameter in known}
         parts = [part for part in query_string.split("&") if part]
         if len(parts) > VALUES_MAX:
-            raise _refused("", f"more than {VALUES_MAX} parameters", "use * in a value, or a regex")
+            first_too_many = parts[VALUES_MAX].partition("=")[0]
+            name = _text(first_too_many, first_too_many)
+            raise _refused(name, f"more than {VALUES_MAX} parameters", "use * in a value, or a regex")
         for part in parts:
             quoted_name, _, quoted_value = part.partition("=")
             name = _text(quoted_name, quoted_name)
@@ -168,6 +176,9 @@ def _text(quoted: str, name: str) -> str:
 
 
 def _selector(given: Given) -> Selector:
+    for value in given.every(STREAM):
+        if "*" not in value and value not in OUTPUTS:
+            raise _refused(STREAM, f"{value!r} is no stream", f"it is one of {', '.join(OUTPUTS)}, or has * in it")
     names = (parameter.name for parameter in SELECTORS)
     return Selector(tuple(matcher(name, given.every(name)) for name in names if given.every(name)))
 
@@ -195,14 +206,15 @@ def _window(given: Given, now_ns: int) -> Window:
     since, start, end = given.one("since"), given.one("start"), given.one("end")
     if since is not None and start is not None:
         raise _refused("since", "since and start are both given", "give one of them; since counts back from end")
-    end_ns = TIME_MAX_NS if end is None else _parsed("end", end, time_ns, TIME_HINT)
+    end_ns = min(now_ns + AHEAD_NS, TIME_MAX_NS) if end is None else _parsed("end", end, time_ns, TIME_HINT)
     if start is not None:
         start_ns = _parsed("start", start, time_ns, TIME_HINT)
     else:
         back_ns = _parsed("since", since or _default("since"), duration_ns, DURATION_HINT)
         start_ns = max(0, (now_ns if end is None else end_ns) - back_ns)
     if start_ns >= end_ns:
-        raise _refused("start" if start else "end", "the range is empty: start is not before end", "start < end")
+        hint = "start < end; without end that is 5 minutes from now"
+        raise _refused("start" if start else "end", "the range is empty: start is not before end", hint)
     return Window(start_ns, end_ns)
 
 

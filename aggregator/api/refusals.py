@@ -1,8 +1,8 @@
 """What the engine's failures are in HTTP, naming the limit and the remedy.
 
 504 the time is over; 413 the answer, or what has to be read or held for it, is too large: asking the same again will
-not help; 400 the expression is none; 503 somebody ended the query, or all that runs needs too much memory together.
-What is not foreseen here is a bug, and a 500.
+not help; 400 the expression is none; 503 somebody ended the query or took the store away, or all that runs needs too
+much memory together. What is not foreseen here is a bug, and a 500.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from aggregator.errors import (
     QueryRowsError,
     QueryTimeoutError,
     StoreError,
+    StoreGoneError,
     StoreMemoryError,
 )
 from service.web import RefusedError
@@ -49,6 +50,8 @@ def refused(error: StoreError, limits: Limits) -> RefusedError | None:
             status, told = 413, Refusal(str(error), "limit", hint)
         case QueryRegexError():
             status, told = 400, Refusal(_complaint(error), "regex", "it must be RE2: no lookaround, no backreferences")
+        case StoreGoneError():
+            status, told = 503, Refusal(str(error), hint="whoever empties a store has to stop the aggregator first")
         case QueryCancelledError():
             status, told = 503, Refusal("the query was ended by the server", hint="try again")
             headers = {"Retry-After": "1"}

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Final
 
 from aiohttp import web
 
+# What the example of a range covers: there are records in it wherever there are any now.
+_RANGE: Final = dt.timedelta(minutes=10)
 _TEXT: Final = """logboom: the logs of every pod, in one place
 
   the newest lines           curl '{at}/query'
   as they are searched for   curl '{at}/query?namespace=shop&pod=cart-*&level=error&since=15m'
   text, not text, RE2        curl '{at}/query?grep=timeout&not=healthz&regex=took+%5Cd%7B4,%7Dms'
   one JSON object a line     curl '{at}/query?format=json&limit=10'
-  everything of a range      curl '{at}/query?limit=0&start=2026-01-31T12:00:00Z&end=2026-01-31T13:00:00Z'
+  everything of a range      curl '{at}/query?limit=0&start={start}&end={end}'
   with colours               curl '{at}/query?color=always'
   names of labels            curl '{at}/labels'
   values of a label          curl '{at}/labels/pod/values?namespace=shop'
@@ -28,4 +31,7 @@ Agents send to POST /v1/batches and ask GET /v1/positions.
 async def welcome(request: web.Request) -> web.Response:
     """The page, with lines that work when copied."""
     headers = {"X-Content-Type-Options": "nosniff"}
-    return web.Response(text=_TEXT.format(at=f"{request.scheme}://{request.host}"), headers=headers)
+    now = dt.datetime.now(dt.UTC)
+    start, end = (f"{time:%Y-%m-%dT%H:%M:%SZ}" for time in (now - _RANGE, now))
+    text = _TEXT.format(at=f"{request.scheme}://{request.host}", start=start, end=end)
+    return web.Response(text=text, headers=headers)

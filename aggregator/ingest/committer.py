@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from aggregator.errors import QueryMemoryError, StoreBusyError, StoreError, StoreFullError
+from aggregator.errors import QueryMemoryError, StoreBusyError, StoreError, StoreFullError, StoreGoneError
 from aggregator.ingest.plan import Plan, plan
 from aggregator.ingest.pods import PodStreams
 from aggregator.store.retention import oldest_day
@@ -57,7 +57,7 @@ RETRY_FULL_S: Final = 30
 FAILING_S: Final = 10.0
 
 # These say nothing about the requests in the group.
-_STORE_WIDE: Final = (StoreFullError, StoreBusyError, QueryMemoryError)
+_STORE_WIDE: Final = (StoreFullError, StoreGoneError, StoreBusyError, QueryMemoryError)
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -276,6 +276,8 @@ def _unavailable(error: Exception) -> Unavailable:
     match error:
         case StoreFullError():
             return Unavailable("the store's disk is full", "free space, or shorten --retention", RETRY_FULL_S)
+        case StoreGoneError():
+            return Unavailable(str(error), "send again when it was restarted", RETRY_FULL_S)
         case StoreBusyError() | QueryMemoryError():
             return Unavailable("the store is catching up", "send again later", RETRY_S)
         case _:

@@ -1,5 +1,6 @@
 """Where records live: ClickHouse, embedded as chDB.
 
+directory   whether it is a store's, which process holds it, whether it is still there
 engine      connections, threads, statements with bound parameters, streams of results, inserts
 parameters  values into the text form the engine binds from
 failures    the engine's error texts into our exceptions

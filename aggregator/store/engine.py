@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
 import uuid
@@ -22,7 +21,8 @@ import chdb
 import msgspec
 import pyarrow as pa
 
-from aggregator.errors import QueryCancelledError, StoreError, StoreLockedError
+from aggregator.errors import QueryCancelledError, StoreError
+from aggregator.store import directory
 from aggregator.store.failures import failure
 from aggregator.store.parameters import bind
 from service.logs import fields
@@ -121,7 +121,7 @@ class Engine:
     async def open(cls, url: str, connections: int = 6) -> AsyncIterator[Self]:
         """Open the store at ``chdb:///absolute/path``, making it if there is none.
 
-        Raises `StoreLockedError` if another process has it, `StoreError` for an address that is none.
+        Raises `StoreLockedError` if another process has it, `StoreError` for an address or a directory that is none.
         """
         path = directory_of(url)
         engine = await asyncio.to_thread(cls._open, path, connections)
@@ -134,7 +134,7 @@ class Engine:
     def _open(cls, path: Path, connections: int) -> Self:
         try:
             path.mkdir(parents=True, exist_ok=True)
-            lock = _lock(path / "logboom.lock")
+            lock = directory.lock(path)
         except OSError as error:
             raise StoreError(f"the store in {path} cannot be opened: {error.strerror}") from error
         try:
@@ -198,7 +198,18 @@ class Engine:
         try:
             await source.end()
         finally:
+            await self._clear(source)
             self._idle.put_nowait(source.connection)
+
+    async def _clear(self, source: _Stream) -> None:
+        """Take from a connection what a failed query left in it.
+
+        chDB (chdb-core 26.9) keeps what a streamed query had written of its output when it failed, an ArrowStream's
+        head for instance, and puts it in front of the connection's next result.
+        """
+        if source.has_failed:
+            with contextlib.suppress(StoreError):
+                await self.read(lambda: source.connection.query("SELECT 1", "TSV"))
 
     async def insert(self, table: str, rows: pa.RecordBatch) -> None:
         """Insert ``rows`` durably: one block, one part, fsynced by the table's settings; all of it or nothing.
@@ -210,6 +221,7 @@ class Engine:
         await self._run(self._writer_thread, lambda: self._insert(table, rows))
 
     def _insert(self, table: str, rows: pa.RecordBatch) -> None:
+        self.check()
         # The engine reads the columns as a file, one in memory. Not `Connection.send_insert`: chdb-core 26.9 reports
         # success there for inserts that failed (no space left, a broken constraint), which would lose the rows.
         with os.fdopen(os.memfd_create("insert", os.MFD_CLOEXEC), "wb") as file:
@@ -237,6 +249,11 @@ class Engine:
         sql = f"SELECT 1 SETTINGS max_execution_time = {time_s}"
         await self._run(self._prober_thread, lambda: self._prober.query(sql, "TSV"))
 
+    def check(self) -> None:
+        """Look whether the directory is still the one that was opened. Raises `StoreGoneError`."""
+        if self._lock is not None:
+            directory.check(self.path, self._lock)
+
     async def kill(self, mark: str) -> None:
         """End the running query marked ``mark``, if it still runs."""
         sql = f"KILL QUERY WHERE Settings['log_comment'] = '{mark}' ASYNC"
@@ -250,6 +267,7 @@ class Engine:
         try:
             return await asyncio.get_running_loop().run_in_executor(threads, call)
         except RuntimeError as error:  # chDB raises RuntimeError and its subclass ChdbError
+            self.check()
             raise failure(error) from error
 
 
@@ -262,9 +280,19 @@ class _Stream:
         self._mark = mark
         self._result: Any = None
         self._call: asyncio.Future[Any] | None = None
+        self._has_failed = False
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a call of its raised what the engine had to say."""
+        return self._has_failed
 
     async def start(self, sql: str, output: str, parameters: dict[str, str]) -> None:
-        self._result = await self._blocking(lambda: self.connection.send_query(sql, output, params=parameters))
+        def send() -> Any:
+            self._engine.check()
+            return self.connection.send_query(sql, output, params=parameters)
+
+        self._result = await self._blocking(send)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         while (chunk := await self._blocking(self._fetch)) is not None:
@@ -279,17 +307,23 @@ class _Stream:
         """Run ``call`` so that a cancelled waiter leaves the call itself to `end`."""
         task = asyncio.ensure_future(self._engine.read(call))
         self._call = task
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except StoreError:
+            self._has_failed = True
+            raise
 
     async def end(self) -> None:
         if self._call is not None:
             # What the interrupted call raised has nobody left to hear it.
             heard = await self._over(self._call)
+            self._has_failed |= isinstance(heard, BaseException)
             if self._result is None and not isinstance(heard, BaseException):
                 self._result = heard
         if self._result is not None:
             # Waits for the engine's next piece, which may be far away.
             heard = await self._over(asyncio.ensure_future(self._engine.read(self._result.cancel)))
+            self._has_failed |= isinstance(heard, BaseException)
             if isinstance(heard, BaseException) and not isinstance(heard, QueryCancelledError):
                 raise heard
 
@@ -336,15 +370,3 @@ def _limited(sql: str, mark: str, limits: Limits) -> str:
         "output_format_json_escape_forward_slashes": 0,  # toJSONString: paths stay readable
     }
     return f"{sql}\nSETTINGS " + ", ".join(f"{name}={value}" for name, value in settings.items())
-
-
-def _lock(path: Path) -> int:
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        _unlock(file)
-        raise StoreLockedError(
-            f"the store in {path.parent} is in use by another process; stop that, or choose another --store"
-        ) from error
-    return file

@@ -124,7 +124,7 @@ def test_an_environment_variable_gives_its_option(variable: str, value: str, nam
         ("--node-name", "é" * (NAME_BYTES_MAX // 2 + 1), f"at most {NAME_BYTES_MAX} bytes"),
         ("--node-name", "a\nb", "no control characters"),
         ("--cluster", "\udcff", "bytes of UTF-8"),
-        ("--token-file", "/not/there", "does not exist"),
+        ("--token-file", "/not/there", "No such file"),
         ("--listen", "8081", "is not host:port"),
         ("--batch-bytes", "1KiB", "is not between 65536 and 16777216 bytes"),
         ("--batch-bytes", "17MiB", "is not between 65536 and 16777216 bytes"),

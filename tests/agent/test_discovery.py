@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -214,3 +216,19 @@ def test_inodes_larger_than_any_time_make_no_directory_look_new(pods: Pods, monk
         patched.setattr(os, "stat", stat)
         found = [pods.names(), pods.names()]
     assert found == [{"a_b_c/web": ["0.log"]}, {}]
+
+
+def test_what_looks_like_a_log_and_is_named_like_none_is_told_once_and_counted(
+    pods: Pods, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("0.log", "app.log", "x.log.1", "0.log.20230405-022924.gz.tmp", "notes.txt"):
+        pods.write(f"a_b_c/web/{name}")
+    with caplog.at_level(logging.INFO):
+        assert pods.names() == {"a_b_c/web": ["0.log"]}
+        pods.write("a_b_c/web/1.log")
+        assert pods.names() == {"a_b_c/web": ["0.log", "1.log"]}
+    assert pods.discovery.ignored == 2
+    assert [vars(record)["fields"]["for_example"] for record in caplog.records] == ["app.log"]
+    shutil.rmtree(pods.root / "a_b_c")
+    pods.names()
+    assert pods.discovery.ignored == 0

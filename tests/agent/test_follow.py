@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import json
 import os
+import re
 import signal
+import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -16,6 +19,7 @@ import pytest
 from aiohttp import web
 
 from agent.backoff import FIRST_S
+from agent.discovery import Discovery, Listing
 from agent.errors import GapRefusedError
 from agent.rules import Rule
 from service.web import json_response
@@ -593,3 +597,45 @@ async def test_a_file_whose_records_are_all_dropped_is_committed_to_its_end(
             while await lag():
                 await asyncio.sleep(0.01)
     assert aggregator.bodies() == [b"line 1"]
+
+
+async def test_an_agent_without_files_is_ready_and_says_so(node: Node, get: Get) -> None:
+    async with node.agent(pods_dir=node.root / "none") as url:
+        async with asyncio.timeout(5):
+            while (found := await get(f"{url}/readyz"))[0] != 200:
+                pass
+        assert found[1] == f"ok: no log files found below {node.root}/none yet\n".encode()
+        node.write("none/a_pod_u1/web/0.log", cri(1))
+        async with asyncio.timeout(15):
+            while (await get(f"{url}/readyz")) != (200, b"ok\n"):
+                pass
+        _, page = await get(url)
+        for line in re.findall(rb"'(http[^']*)'", page):
+            assert (await get(line.decode()))[0] == 200
+
+
+async def test_an_agent_without_files_tells_at_once_that_nobody_answers(
+    node: Node, get: Get, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        async with node.agent(aggregator_url=nobody) as url, asyncio.timeout(5):
+            while b"the aggregator does not answer: " not in (found := await get(f"{url}/readyz"))[1]:
+                pass
+    assert found[0] == 503
+    assert nobody.encode() in found[1]
+    assert "positions not known" in caplog.text
+
+
+async def test_a_pods_directory_that_cannot_be_read_is_the_reason(
+    node: Node, get: Get, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Discovery) -> list[Listing]:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Discovery, "scan", refuse)  # root, who runs the tests here, may read everything
+    async with node.agent() as url, asyncio.timeout(5):
+        while (found := await get(f"{url}/readyz"))[1] != f"{node.root} cannot be read: Permission denied\n".encode():
+            pass
+        assert found[0] == 503

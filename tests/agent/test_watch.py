@@ -242,3 +242,23 @@ async def test_what_no_event_told_of_is_found_all_the_same(
         path = appear(pods, "a_b_d/web")
         await until(lambda: path in paths(collector))
     watch.close()
+
+
+FIRST_SCANS: tuple[tuple[str, str, dict[str, int]], ...] = (
+    ("pods", "first scan", {"containers": 2, "files": 1}),
+    ("none", "there is no pods directory; it may come", {}),
+)
+
+
+@pytest.mark.parametrize(("name", "message", "told"), FIRST_SCANS)
+async def test_the_first_scan_tells_what_it_found(
+    pods: Path, collector: Collector, caplog: pytest.LogCaptureFixture, name: str, message: str, told: dict[str, int]
+) -> None:
+    (pods / "a_b_c/web/0.log").touch()
+    watch = Watch(str(pods.parent / name), collector, Metrics(), use_inotify=False)
+    with caplog.at_level(logging.INFO):
+        await watch._scan()
+        await watch._scan()
+    (record,) = caplog.records
+    assert record.message == message
+    assert vars(record)["fields"].items() >= {"pods_dir": str(pods.parent / name), **told}.items()

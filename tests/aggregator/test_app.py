@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 import aiohttp
+import click
 import msgspec
 import pytest
 
@@ -18,12 +19,11 @@ from aggregator.app import run
 from aggregator.config import Config, command
 from aggregator.errors import StoreError
 from aggregator.store.engine import Engine
-from service.token import TokenFileError
 from tests.aggregator.records import HEADERS, Part, Record, batch, pack, part, source
 from wire.answers import STORE_HEADER, Committed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
 DEADLINE_S = 30.0
@@ -182,6 +182,36 @@ async def test_it_answers_probes_queries_and_metrics(tmp_path: Path) -> None:
                 assert expected in await answer.text(), path
 
 
+def empty(directory: Path) -> None:
+    for path in directory.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def put_another_in_its_place(directory: Path) -> None:
+    shutil.copytree(directory, directory.with_name("copy"), symlinks=True)
+    shutil.rmtree(directory)
+    directory.with_name("copy").rename(directory)
+
+
+@pytest.mark.parametrize("take_away", [empty, shutil.rmtree, put_another_in_its_place])
+async def test_a_store_that_is_taken_away_from_under_it_is_told_and_takes_nothing_more(
+    tmp_path: Path, take_away: Callable[[Path], None]
+) -> None:
+    now = time.time_ns()
+    async with running(tmp_path / "store") as process, aiohttp.ClientSession(process.url) as client:
+        assert (await post(client, "", pack(batch(part("a", 0, [1], time=now)))))[0] == 200
+        take_away(tmp_path / "store")
+        for path in ("/readyz", "/query", "/query?limit=0", "/labels", "/v1/positions?source=" + source("b").hex()):
+            async with client.get(path) as answer:
+                assert answer.status == 503, path
+                assert "was emptied or replaced" in await answer.text(), path
+        status, told = await post(client, "", pack(batch(part("a", 1, [2], time=now))))
+        assert (status, b"was emptied or replaced" in told) == (503, True)
+
+
 def config(tmp_path: Path, *arguments: str) -> Config:
     heard: list[Config] = []
     options = ("--listen", "127.0.0.1:0", "--store", f"chdb://{tmp_path}/store", *arguments)
@@ -192,13 +222,16 @@ def config(tmp_path: Path, *arguments: str) -> Config:
 async def test_what_keeps_it_from_starting_says_what_it_is(tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("")
     (tmp_path / "file").write_text("")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "letter.txt").touch()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         for option, value, error, expected in (
             ("--store", "postgres://x", StoreError, "chdb:///absolute/path"),
             ("--store", f"chdb://{tmp_path}/file/store", StoreError, "cannot be opened"),
-            ("--token-file", str(tmp_path / "empty"), TokenFileError, "is empty"),
-            ("--token-file", str(tmp_path / "none"), TokenFileError, "No such file"),
-            ("--listen", f"127.0.0.1:{taken.getsockname()[1]}", OSError, "address already in use"),
+            ("--store", f"chdb://{tmp_path}/home", StoreError, r"not empty and no store of logboom \(letter.txt is"),
+            ("--token-file", str(tmp_path / "empty"), click.BadParameter, "is empty"),
+            ("--token-file", str(tmp_path / "none"), click.BadParameter, "No such file"),
+            ("--listen", f"127.0.0.1:{taken.getsockname()[1]}", OSError, "cannot listen on .*: Address already in use"),
         ):
             with pytest.raises(error, match=expected):
                 await run(config(tmp_path, option, value))

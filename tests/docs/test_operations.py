@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics import MetricWrapperBase
@@ -20,6 +21,7 @@ from aggregator.__main__ import main as aggregator
 from aggregator.api.accounting import QueryMetrics
 from aggregator.api.turnstile import Turnstile
 from aggregator.metrics import Metrics as AggregatorMetrics
+from service.web import add_metrics
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -28,6 +30,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 def registries() -> list[CollectorRegistry]:
     registry = CollectorRegistry()
     AggregatorMetrics(registry)
+    add_metrics(web.Application(), registry)
     QueryMetrics(registry, Turnstile(1, 1, 1.0))
     return [registry, AgentMetrics().registry]
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tests.e2e.cluster import Cluster
 
 READY_S: Final = 60.0
+ROOT: Final = Path(__file__).parents[2]
 
 
 async def test_sigterm_ends_each_with_exit_code_0_in_the_midst_of_work(cluster: Cluster) -> None:
@@ -86,6 +87,14 @@ def is_there(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
+def is_running(pid: int) -> bool:
+    """Whether it runs; nobody may wait for an orphan that has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 async def said_until(process: asyncio.subprocess.Process, pattern: str) -> list[str]:
     """What ``process`` writes, up to a line with ``pattern``."""
     assert process.stdout
@@ -103,6 +112,15 @@ async def curl(command: str) -> str:
     return await asyncio.to_thread(subprocess.check_output, ["/bin/sh", "-c", command + " -sS --fail"], text=True)
 
 
+async def examples(address: str) -> list[str]:
+    """Every line for curl in the README, the page on HTTP and the aggregator's own page, asking ``address``."""
+    pages = [(ROOT / name).read_text() for name in ("README.md", "docs/http-api.md")]
+    pages.append(await curl(f"curl {address}"))
+    found = [line for page in pages for line in re.findall(r"curl (?:-G )?['\"]http.*", page)]
+    assert len(found) > 15
+    return [line.partition(" > ")[0].replace("http://127.0.0.1:8080", address) for line in found]
+
+
 async def test_the_demo_runs_until_ctrl_c(demo: asyncio.subprocess.Process) -> None:
     said = await said_until(demo, r"curl .*format=json")
     assert any("is taken" in line for line in said)
@@ -115,6 +133,8 @@ async def test_the_demo_runs_until_ctrl_c(demo: asyncio.subprocess.Process) -> N
             answers = [await curl(command) for command in commands]
             await asyncio.sleep(0.1)
     assert all(" sim=" in answer for answer in answers)
+    for command in await examples(commands[0].split("'")[1].partition("/query")[0]):
+        assert await curl(command), command
     running = children(demo.pid)
     assert len(running) == 2
     demo.send_signal(signal.SIGINT)
@@ -122,6 +142,34 @@ async def test_the_demo_runs_until_ctrl_c(demo: asyncio.subprocess.Process) -> N
     async with asyncio.timeout(2 * GRACE_S):
         assert await demo.wait() == 0
     assert not any(map(is_there, running))
+
+
+async def test_a_second_demo_leaves_the_first_one_alone(demo: asyncio.subprocess.Process, tmp_path: Path) -> None:
+    await said_until(demo, r"curl .*format=json")
+    pods_dir = tmp_path / "run" / "pods"
+    before = {path: path.lstat().st_ino for path in pods_dir.rglob("*")}
+    second = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "simulator", "demo", "--pods-dir", str(tmp_path / "none")),
+        *("--run-dir", str(tmp_path / "run"), "--port", "0", "--agent-port", "0"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await asyncio.wait_for(second.communicate(), READY_S)
+    assert second.returncode == 1
+    [aggregator] = [pid for pid in children(demo.pid) if b"aggregator" in command_of(pid)]
+    assert f"is in use by another process (pid {aggregator})".encode() in said
+    assert before.items() <= {path: path.lstat().st_ino for path in pods_dir.rglob("*")}.items()
+    assert demo.returncode is None
+
+
+async def test_a_killed_demo_leaves_no_process_behind(demo: asyncio.subprocess.Process) -> None:
+    await said_until(demo, r"curl .*format=json")
+    running = children(demo.pid)
+    assert len(running) == 2
+    demo.kill()
+    async with asyncio.timeout(2 * GRACE_S):
+        while any(map(is_running, running)):
+            await asyncio.sleep(0.05)
 
 
 async def test_the_demo_stops_when_a_process_of_its_dies(demo: asyncio.subprocess.Process) -> None:

@@ -33,7 +33,7 @@ def test_one_token_a_line(tmp_path: Path, text: str, tokens: tuple[str, ...]) ->
         (b"# only\n\n", "is empty"),
         (b"a b\n", "a space in it"),
         (b"a\tb\n", "a space in it"),
-        (b"\xff\n", "ascii"),
+        (b"\xff\n", "ASCII"),
     ],
 )
 def test_a_file_without_a_usable_token_is_refused(tmp_path: Path, data: bytes, said: str) -> None:

@@ -169,6 +169,32 @@ async def test_metrics_are_prometheus_text(site: Site, client: aiohttp.ClientSes
         assert "lines_total 3.0\n" in await answer.text()
 
 
+NOT_HTTP = (
+    b"GET /metrics HTTP/1.1\r\nno colon\r\n\r\n",
+    b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n" % (b"x" * 9000),
+    b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+)
+
+
+@pytest.mark.parametrize("request_bytes", NOT_HTTP)
+async def test_what_is_not_http_is_counted_and_logged_on_one_line(
+    site: Site, caplog: pytest.LogCaptureFixture, request_bytes: bytes
+) -> None:
+    reader, writer = await asyncio.open_connection(site.address.host, site.address.port)
+    writer.write(request_bytes)
+    assert b" 400 " in await asyncio.wait_for(reader.readline(), 5)
+    writer.close()
+    await writer.wait_closed()
+    (record,) = caplog.records
+    assert (record.levelname, record.message, record.exc_info) == ("WARNING", "a request is not HTTP", None)
+    told = vars(record)["fields"]
+    assert told["client"] == "127.0.0.1"
+    assert 0 < len(told["reason"]) <= 200
+    assert "\n" not in told["reason"]
+    assert site.registry.get_sample_value("logboom_http_malformed_requests_total") == 1
+
+
 async def test_a_handler_ends_when_its_client_goes_away(site: Site) -> None:
     _, writer = await asyncio.open_connection(site.address.host, site.address.port)
     writer.write(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")

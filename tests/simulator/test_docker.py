@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -80,3 +81,10 @@ def test_a_deleted_pod_leaves_nothing(log: DockerLog, tmp_path: Path) -> None:
     log.remove()
     assert list((tmp_path / "pods").iterdir()) == []
     assert list((tmp_path / "docker").iterdir()) == []
+
+
+def test_a_log_that_could_not_be_opened_again_can_be_closed(log: DockerLog) -> None:
+    shutil.rmtree(target(log).parent)
+    with pytest.raises(FileNotFoundError):
+        log.rotate(lambda: b"")
+    log.close()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -128,3 +129,10 @@ def test_compression_leaves_only_the_compressed_file(tmp_path: Path) -> None:
     compress(tmp_path / "a.log")
     assert [path.name for path in tmp_path.iterdir()] == ["a.log.gz"]
     assert gzip.decompress((tmp_path / "a.log.gz").read_bytes()) == b"x" * 100_000
+
+
+def test_a_log_that_could_not_be_opened_again_can_be_closed(log: CriLog) -> None:
+    shutil.rmtree(log._directory)
+    with pytest.raises(FileNotFoundError):
+        log.begin_again()
+    log.close()

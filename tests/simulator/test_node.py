@@ -117,6 +117,8 @@ def test_a_deleted_pod_stays_in_the_ledger(tmp_path: Path) -> None:
 
 def test_names_are_those_of_kubernetes() -> None:
     some = list(islice(pods(3, CONTAINERS_MAX), 200))
+    first = [(pod[0].namespace, pod[0].pod.split("-")[0]) for pod in some[:3]]
+    assert first == [("shop", "cart"), ("shop", "checkout"), ("payments", "gateway")]
     assert some == list(islice(pods(3, CONTAINERS_MAX), 200))
     assert some != list(islice(pods(4, CONTAINERS_MAX), 200))
     for pod in some:

@@ -4,7 +4,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from aggregator.api.parameters import CATALOGUE, QUERY, VALUES_MAX, Given, asked, scope
+from aggregator.api.parameters import AHEAD_NS, CATALOGUE, QUERY, VALUES_MAX, Given, asked, scope
 from aggregator.logql.tree import (
     TIME_MAX_NS,
     LabelFilter,
@@ -29,7 +29,7 @@ def query_of(text: str) -> Query:
 
 def test_without_parameters_the_newest_thousand_of_the_last_hour() -> None:
     found = asked("", "", NOW_NS, ROWS_MAX)
-    assert found.query == Query(Selector(), (), NOW_NS - HOUR_NS, TIME_MAX_NS, 1000)
+    assert found.query == Query(Selector(), (), NOW_NS - HOUR_NS, NOW_NS + AHEAD_NS, 1000)
     assert found.rendering == Rendering()
 
 
@@ -62,12 +62,13 @@ def test_parameters_become_a_tree() -> None:
 @pytest.mark.parametrize(
     ("text", "start", "end"),
     [
-        ("since=15m", NOW_NS - HOUR_NS // 4, TIME_MAX_NS),
+        ("since=15m", NOW_NS - HOUR_NS // 4, NOW_NS + AHEAD_NS),
         ("since=2h&end=1769860800", NOW_NS - 2 * HOUR_NS, NOW_NS),
         ("end=1769860800", NOW_NS - HOUR_NS, NOW_NS),
         ("start=2026-01-31T11:00:00Z&end=2026-01-31T12:00:00%2B00:00", NOW_NS - HOUR_NS, NOW_NS),
-        ("start=0", 0, TIME_MAX_NS),
-        ("since=9999w", 0, TIME_MAX_NS),
+        ("start=0", 0, NOW_NS + AHEAD_NS),
+        ("start=0&end=9223372036854775807", 0, TIME_MAX_NS),
+        ("since=9999w", 0, NOW_NS + AHEAD_NS),
     ],
 )
 def test_ranges(text: str, start: int, end: int) -> None:
@@ -87,6 +88,7 @@ def test_ranges(text: str, start: int, end: int) -> None:
         ("start=5&end=5", "start", ""),
         ("start=5&end=4", "start", ""),
         ("end=0", "end", ""),
+        ("start=2026-02-01", "start", "without end that is 5 minutes from now"),
         ("limit=-1", "limit", "it is 0"),
         ("limit=1e3", "limit", "it is 0"),
         ("limit=٣", "limit", "it is 0"),
@@ -103,7 +105,9 @@ def test_ranges(text: str, start: int, end: int) -> None:
         ("grep=%ff", "grep", "UTF-8"),
         ("%ff=1", "%ff", "UTF-8"),
         ("level=wran", "level", "did you mean 'warn'?"),
-        ("&".join(["grep=a"] * (VALUES_MAX + 1)), "", "use *"),
+        ("&".join(["grep=a"] * (VALUES_MAX + 1)), "grep", "use *"),
+        ("stream=foo", "stream", "stdout, stderr"),
+        ("stream=stdout&stream=STDERR", "stream", "stdout, stderr"),
     ],
 )
 def test_what_is_not_understood_is_refused_by_name(text: str, parameter: str, hint: str) -> None:
@@ -113,6 +117,16 @@ def test_what_is_not_understood_is_refused_by_name(text: str, parameter: str, hi
     assert caught.value.refusal.parameter == parameter
     assert caught.value.refusal.error
     assert hint in caught.value.refusal.hint
+
+
+def test_every_label_can_be_asked_for() -> None:
+    text = "cluster=east&uid=8d2*&stream=std*&stream=stdout"
+    assert query_of(text).selector == scope(text, NOW_NS).selector
+    assert [(one.label, one.value) for one in query_of(text).selector.matchers] == [
+        ("stream", "std.*|stdout"),
+        ("cluster", "east"),
+        ("uid", "8d2.*"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ import msgspec
 import pytest
 
 from aggregator.api import labels
+from aggregator.api.parameters import AHEAD_NS
 from aggregator.api.queries import QueryLimits
+from aggregator.store.rendering import CSV_HEADER
 from aggregator.store.schema import LOGS
 
 if TYPE_CHECKING:
@@ -79,7 +81,7 @@ async def test_records_as_text_json_and_csv(asking: Asking, put: Put, session: a
             rows = msgspec.json.Decoder(dict[str, Any]).decode_lines(await json.read())
         assert [row["line"] for row in rows] == ["\ufffd newer", "older"]
         async with session.get(f"{address.url}/query?format=csv&limit=0&grep=older") as csv:
-            assert (await csv.text()).startswith("ts,namespace,pod,container,node,stream,level,line,source,position\n2")
+            assert (await csv.text()).startswith(f"{CSV_HEADER.decode()}2")
 
 
 async def test_nothing_found_is_an_empty_answer(asking: Asking, session: aiohttp.ClientSession) -> None:
@@ -225,6 +227,8 @@ async def test_labels_values_and_streams(asking: Asking, put: Put, session: aioh
         assert await get("/labels/pod/values?since=4d") == {"values": ["a", "b", "old"], "truncated": False}
         assert await get("/labels/pod/values?namespace=it's&node=n*") == {"values": ["b"], "truncated": False}
         assert await get("/labels/it's%20%7Bx:String%7D/values") == {"values": [], "truncated": False}
+        assert await get("/labels/pod/values?cluster=test&uid=u&node=n1") == {"values": ["a"], "truncated": False}
+        assert await get("/labels/pod/values?cluster=other") == {"values": [], "truncated": False}
         streams = await get("/streams?namespace=shop")
         assert [one["pod"] for one in streams["streams"]] == ["a"]
         assert set(streams["streams"][0]) == set(names)
@@ -263,3 +267,28 @@ async def test_the_front_page_has_lines_that_work(asking: Asking, session: aioht
             async with session.get(line) as response:
                 # Health and figures belong to the whole aggregator, which is not here.
                 assert response.status == (404 if line.endswith(("z", "/metrics")) else 200), line
+
+
+async def test_a_record_from_the_future_does_not_hide_the_newest(
+    asking: Asking, put: Put, session: aiohttp.ClientSession
+) -> None:
+    now = time.time_ns()
+    day_ns = 86_400 * 10**9
+    await put(
+        [
+            {"body": b"now", "ts": now},
+            {"body": b"clock ahead", "ts": now + AHEAD_NS // 2},
+            {"body": b"future", "ts": now + 7 * day_ns},
+        ]
+    )
+    async with asking(QueryLimits()) as address:
+        for parameters, expected in (
+            ("", ["now", "clock ahead"]),
+            ("?limit=1", ["clock ahead"]),
+            ("?limit=0", ["now", "clock ahead"]),
+            (f"?end={now + 8 * day_ns}&since=9d", ["now", "clock ahead", "future"]),
+            (f"?start={now}&end={now + 8 * day_ns}&limit=0", ["now", "clock ahead", "future"]),
+        ):
+            async with session.get(f"{address.url}/query{parameters}") as response:
+                lines = (await response.text()).splitlines()
+            assert [line.split(" ", 2)[2] for line in lines] == expected, parameters

@@ -137,6 +137,21 @@ async def test_a_query_that_is_cancelled_as_it_begins_ends_too(tmp_path: Path) -
                 assert await number(engine, "SELECT 1 AS n") == 1
 
 
+async def read_all(engine: Engine, sql: str) -> None:
+    async with engine.stream(sql, "ArrowStream", None, Limits(memory_bytes=4 << 20)) as chunks:
+        async for _ in chunks:
+            pass
+
+
+async def test_a_failed_query_leaves_nothing_for_the_next_one(tmp_path: Path) -> None:
+    sql = "SELECT concat(toString(number), repeat('x', 400)) AS shown FROM numbers(100000) ORDER BY shown"
+    async with Engine.open(f"chdb://{tmp_path}/one", 1) as one:
+        for _ in range(3):
+            with pytest.raises(QueryMemoryError):
+                await read_all(one, sql)
+            assert await one.rows("SELECT 1 AS one", dict[str, int]) == [{"one": 1}]
+
+
 async def test_a_store_is_opened_by_one_process_at_a_time(engine: Engine) -> None:
     program = (
         "import asyncio, sys; from aggregator.store.engine import Engine\n"
@@ -148,7 +163,7 @@ async def test_a_store_is_opened_by_one_process_at_a_time(engine: Engine) -> Non
     )
     assert second.returncode == 1
     assert b"StoreLockedError" in second.stderr
-    assert b"in use by another process" in second.stderr
+    assert f"in use by another process (pid {os.getpid()})".encode() in second.stderr
 
 
 async def test_a_store_that_is_open_cannot_be_opened_again(engine: Engine) -> None:

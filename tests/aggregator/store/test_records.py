@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +28,8 @@ from aggregator.logql.tree import (
 )
 from aggregator.store import records
 from aggregator.store.engine import Engine, Limits
-from aggregator.store.rendering import Format, Rendering
-from wire.batch import Flag
+from aggregator.store.rendering import CSV_HEADER, Format, Rendering
+from wire.batch import FLAGS_ALL, Flag
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -233,18 +235,21 @@ async def test_json_has_every_key_and_replaces_what_is_not_utf8(engine: Engine, 
         ("container", "app"),
         ("node", "node-1"),
         ("stream", "stdout"),
+        ("cluster", "test"),
+        ("uid", "u"),
         ("level", "error"),
         ("line", '\ufffd "q" /p \\ \n\x01 level=error'),
         ("source", source.hex()),
         ("position", 2**64 - 1),
+        ("flags", []),
     ]
 
 
 async def test_csv_has_the_stored_bytes_quoted(engine: Engine, put: Put) -> None:
     await put([{"body": b'\xff "a",\nb', "ts": NOW_NS, "position": 7}])
     assert await answer(engine, ALL, Rendering(Format.CSV)) == (
-        b'2026-01-31T12:00:00.123456789Z,"shop","cart-0","app","node-1","stdout",unknown,"\xff ""a"",\nb",'
-        b"00000000000000000000000000000000,7\n"
+        b'2026-01-31T12:00:00.123456789Z,"shop","cart-0","app","node-1","stdout","test","u",unknown,'
+        b'"\xff ""a"",\nb",00000000000000000000000000000000,7,\n'
     )
 
 
@@ -267,27 +272,58 @@ async def test_colours_are_around_time_origin_and_line(engine: Engine, put: Put)
         time, origin, shown = line.split(b" ", 2)
         assert re.fullmatch(rb"\x1b\[2m2026-01-31T12:00:00\.\d{9}Z\x1b\[0m", time)
         assert origin == b"\x1b[34mshop/cart-0/app\x1b[0m"
-        assert shown == colour + (b"[gap] 7 bytes lost: error" if flags else body) + b"\x1b[0m"
+        assert shown == colour + (b"[gap: 7 bytes lost: error]" if flags else body) + b"\x1b[0m"
 
 
 GAPS = (
-    (b'{"bytes":1234,"reason":"rotated away"}', "[gap] 1234 bytes lost: rotated away"),
-    (b'{"bytes":null,"reason":"unreadable"}', "[gap] an unknown number of bytes lost: unreadable"),
+    (b'{"bytes":1234,"reason":"rotated away"}', "[gap: 1234 bytes lost: rotated away]"),
+    (b'{"bytes":null,"reason":"unreadable"}', "[gap: an unknown number of bytes lost: unreadable]"),
 )
 
 
-async def test_a_gap_is_readable_in_every_format(engine: Engine, put: Put) -> None:
+async def test_a_gap_is_readable_as_text_and_whole_as_data(engine: Engine, put: Put) -> None:
     await put([{"body": body, "ts": NOW_NS + n, "flags": int(Flag.GAP)} for n, (body, _) in enumerate(GAPS)])
-    for shape in Format:
-        lines = (await answer(engine, ALL, Rendering(shape))).decode().splitlines()
-        for line, (_, shown) in zip(lines, GAPS, strict=True):
-            assert shown in line
+    lines = (await answer(engine, ALL)).decode().splitlines()
+    assert [line.split(" ", 2)[2] for line in lines] == [shown for _, shown in GAPS]
+    rows = msgspec.json.Decoder(dict[str, Any]).decode_lines(await answer(engine, ALL, Rendering(Format.JSON)))
+    assert [(row["line"].encode(), row["flags"]) for row in rows] == [(body, ["gap"]) for body, _ in GAPS]
+    table = csv.DictReader(io.StringIO((CSV_HEADER + await answer(engine, ALL, Rendering(Format.CSV))).decode()))
+    assert [(row["line"].encode(), row["flags"]) for row in table] == [(body, "gap") for body, _ in GAPS]
+
+
+FLAGGED: tuple[tuple[Flag, list[str]], ...] = (
+    (Flag(0), []),
+    (Flag.STDERR, []),
+    (Flag.TRUNCATED, ["truncated"]),
+    (Flag.MALFORMED | Flag.STDERR, ["malformed"]),
+    (Flag.JOINED | Flag.TRUNCATED, ["truncated", "joined"]),
+    (Flag.UNFINISHED, ["unfinished"]),
+    (Flag(FLAGS_ALL), ["truncated", "malformed", "gap", "joined", "unfinished"]),
+)
+
+
+async def test_flags_are_named(engine: Engine, put: Put) -> None:
+    await put([{"body": b"x", "ts": NOW_NS + n, "flags": int(flags)} for n, (flags, _) in enumerate(FLAGGED)])
+    rows = msgspec.json.Decoder(dict[str, Any]).decode_lines(await answer(engine, ALL, Rendering(Format.JSON)))
+    assert [row["flags"] for row in rows] == [names for _, names in FLAGGED]
+    table = csv.DictReader(io.StringIO((CSV_HEADER + await answer(engine, ALL, Rendering(Format.CSV))).decode()))
+    assert [row["flags"].split() for row in table] == [names for _, names in FLAGGED]
+
+
+async def test_a_name_cannot_command_a_terminal_but_is_whole_as_data(engine: Engine, put: Put) -> None:
+    name = 'a\x1b[2J\0\n\x7f\x9b b"\\é'
+    await put([{"body": b"\x1b[1m", "ts": NOW_NS, **dict.fromkeys(("namespace", "pod", "container"), name)}])
+    shown = 'a\ufffd[2J\ufffd\ufffd\ufffd\ufffd b"\\é'
+    assert (await answer(engine, ALL)).decode().partition(" ")[2] == f"{shown}/{shown}/{shown} \x1b[1m\n"
+    assert f" \x1b[34m{shown}/{shown}/{shown}\x1b[0m ".encode() in await answer(engine, ALL, Rendering(colour=True))
+    row = msgspec.json.decode(await answer(engine, ALL, Rendering(Format.JSON)))
+    assert [row[key] for key in ("namespace", "pod", "container")] == [name] * 3
 
 
 UNLABELLED = (
     (Format.TEXT, b"shop/?/? lost labels"),
-    (Format.JSON, b'"namespace":"shop","pod":"","container":"","node":"","stream":"stderr",'),
-    (Format.CSV, b'"shop","","","","stderr",'),
+    (Format.JSON, b'"namespace":"shop","pod":"","container":"","node":"","stream":"stderr","cluster":"","uid":"",'),
+    (Format.CSV, b'"shop","","","","stderr","","",'),
 )
 
 
