@@ -27,6 +27,11 @@ cri          parser: the format of containerd and CRI-O
 docker       parser: the format of Docker's json-file driver
 assemble     partial lines to records, and the positions of records
 partials     which partial lines make one record, and when
+shapes       what records look like, by their first bytes
+multiline    which records continue the one before
+join         records to records: those that continue each other joined, the last ones held back
+interleave   joined records with lines of the other stream between
+splice       records made of rows of others
 passage      records as one run of bytes
 sieve        drops and redacts the records of a round
 unfinished   lines without an end, as they stand

@@ -19,9 +19,9 @@ import numpy.typing as npt
 from agent import multiline
 from agent.assemble import Records, edges_of
 from agent.interleave import LINES_MAX, delivered, interleaved, part_where_others_stand, roots
-from agent.lines import NEWLINE, mask
 from agent.multiline import SOON_NS, Verdict
 from agent.shapes import Sequence
+from agent.splice import before_cut, merged, without, without_held
 from wire.batch import Flag
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ _Bools = npt.NDArray[np.bool_]
 # A joined record begins and ends within so many bytes of its file, lines of the other stream between counted; what is
 # longer goes on in a record of its own. No more than this is held of a file.
 BYTES_MAX: Final = 128 << 10
-# Of the text, a run that is copied by itself: shorter ones are cheaper copied all together.
-RUN_BYTES: Final = 512
 # After a record's time no line is expected any more that continues it: the time allowed, and some for the runtime to
 # write what it has stamped.
 CLOSED_AFTER_NS: Final = SOON_NS + 50_000_000
@@ -102,7 +100,7 @@ def join(records: Records, segments: Several[Segment]) -> Joined:
     begins = links.before < 0
     certain, cut, held, held_ns = _hold(records, segments, bounds, links)
     if begins.all():
-        found = _without_held(records, bounds, cut) if (held >= 0).any() else records
+        found = without_held(records, bounds, cut) if (held >= 0).any() else records
     else:
         found = _joined(records, bounds, links, certain, cut)
     return Joined(_reached(found, segments, held), held, held_ns)
@@ -254,34 +252,6 @@ def _whole(links: _Links, number: int, begin: int, first: int, end: int) -> int:
     return begin + first
 
 
-def _without_held(records: Records, bounds: _Ints, cut: _Ints) -> Records:
-    """The records of each segment before its ``cut``."""
-    edges = edges_of(records.lengths)
-    kept = _before_cut(bounds, cut)
-    body = memoryview(records.body)
-    spans = zip(edges[bounds[:-1]].tolist(), edges[cut].tolist(), strict=True)
-    return Records(
-        records.times[kept],
-        records.positions[kept],
-        records.flags[kept],
-        records.lengths[kept],
-        memoryview(b"".join([body[begin:end] for begin, end in spans])),
-        records.starts[kept],
-        records.heads[kept],
-        cut - bounds[:-1],
-        records.ends,
-    )
-
-
-def _before_cut(bounds: _Ints, cut: _Ints) -> _Bools:
-    """True for the rows of each segment before its ``cut``."""
-    runs = np.empty(2 * cut.size, np.int64)
-    runs[::2] = cut - bounds[:-1]
-    runs[1::2] = bounds[1:] - cut
-    kept: _Bools = np.repeat(np.arange(runs.size) & 1 == 0, runs)
-    return kept
-
-
 def _joined(records: Records, bounds: _Ints, links: _Links, certain: _Ints, cut: _Ints) -> Records:
     """The records of each segment before its ``cut``, joined."""
     before = links.before.copy()
@@ -299,67 +269,10 @@ def _joined(records: Records, bounds: _Ints, links: _Links, certain: _Ints, cut:
             else:
                 order[first : last + 1] = rows.order
                 positions[rows.others] = rows.positions
-    kept = _before_cut(bounds, cut)[order]
+    kept = before_cut(bounds, cut)[order]
     order = order[kept]
     begins = before[order] < 0
-    return _merged(records, positions, order, begins, bounds)
-
-
-def _merged(
-    records: Records, positions: npt.NDArray[np.uint64], order: _Ints, begins: _Bools, bounds: _Ints
-) -> Records:
-    """The rows of ``order``, each that does not begin a record added to the one before it."""
-    edges = edges_of(records.lengths)
-    firsts = np.flatnonzero(begins)
-    lasts = np.append(firsts[1:], order.size)[: firsts.size] - 1
-    lengths = records.lengths[order].astype(np.int64)
-    several = lasts > firsts
-    flags = np.bitwise_or.reduceat(records.flags[order], firsts) if firsts.size else records.flags[:0]
-    flags |= several.astype(np.uint8) * np.uint8(Flag.JOINED)
-    total = np.add.reduceat(lengths, firsts) if firsts.size else lengths[:0]
-    rows_of = np.searchsorted(bounds, order[firsts], "right") - 1
-    first_rows = order[firsts]
-    return Records(
-        records.times[first_rows],
-        positions[order[lasts]],
-        flags,
-        (total + lasts - firsts).astype(np.uint32),
-        _text(memoryview(records.body), edges, order, begins),
-        records.starts[first_rows],
-        records.heads[first_rows],
-        np.bincount(rows_of, minlength=records.rows.size).astype(np.int64),
-        records.ends,
-    )
-
-
-def _text(body: memoryview, edges: _Ints, order: _Ints, begins: _Bools) -> memoryview:
-    """The bodies of the rows of ``order``, with a newline before each that does not begin a record."""
-    if not order.size:
-        return body[:0]
-    # Runs of rows that stand next to each other in the body and need no newline between are copied at once.
-    steps = np.diff(order, prepend=order[0] - 2)
-    cuts = np.flatnonzero(~begins | (steps != 1))
-    starts = edges[order[cuts]]
-    ends = edges[order[np.append(cuts[1:], order.size) - 1] + 1]
-    newlines = ~begins[cuts]
-    if cuts.size * RUN_BYTES > len(body) and (steps > 0).all():
-        return _text_at_once(body, starts, ends, newlines)
-    pieces: list[bytes | memoryview] = []
-    for start, end, newline in zip(starts.tolist(), ends.tolist(), newlines.tolist(), strict=True):
-        if newline:
-            pieces.append(b"\n")
-        pieces.append(body[start:end])
-    return memoryview(b"".join(pieces))
-
-
-def _text_at_once(body: memoryview, starts: _Ints, ends: _Ints, newlines: _Bools) -> memoryview:
-    """The runs from ``starts`` to ``ends``, rising, with a newline before each of ``newlines``."""
-    lengths = ends - starts
-    to = (lengths + newlines).cumsum()
-    text = np.full(int(to[-1]), NEWLINE, np.uint8)
-    inside, kept = mask(to - lengths, to), mask(starts, ends)
-    text[inside] = np.frombuffer(body, np.uint8)[: kept.size][kept]
-    return text.data
+    return merged(records, positions, order, begins, bounds)
 
 
 def _reached(records: Records, segments: Several[Segment], held: _Ints) -> Records:
@@ -367,7 +280,7 @@ def _reached(records: Records, segments: Several[Segment], held: _Ints) -> Recor
     floors = np.array([segment.floor for segment in segments], np.int64)
     known = records.positions <= np.repeat(floors, records.rows).astype(np.uint64)
     if known.any():
-        records = _above(records, known)
+        records = without(records, known)
     lasts = records.rows.cumsum() - 1
     reached = (
         np.where(records.rows > 0, records.positions[np.maximum(lasts, 0)].astype(np.int64), floors)
@@ -375,21 +288,3 @@ def _reached(records: Records, segments: Several[Segment], held: _Ints) -> Recor
         else floors
     )
     return msgspec.structs.replace(records, ends=np.where(held >= 0, reached, records.ends))
-
-
-def _above(records: Records, known: _Bools) -> Records:
-    """``records`` without those that are ``known``."""
-    edges = edges_of(records.lengths)
-    kept = np.flatnonzero(~known)
-    segment = np.repeat(np.arange(records.rows.size), records.rows)[kept]
-    return Records(
-        records.times[kept],
-        records.positions[kept],
-        records.flags[kept],
-        records.lengths[kept],
-        _text(memoryview(records.body), edges, kept, np.ones(kept.size, np.bool_)),
-        records.starts[kept],
-        records.heads[kept],
-        np.bincount(segment, minlength=records.rows.size).astype(np.int64),
-        records.ends,
-    )

@@ -70,6 +70,7 @@ _PREFIXES: Final = (
     (b"\tfrom ", FROM, None),
     (b'  File "', FILE, None),
     (b"\t/", PATH, None),
+    (b"  + Exce", PATH, re.compile(rb"  \+ Exception Group Traceback ")),
     (b"Caused by: ", CAUSED, re.compile(rb"Caused by: .")),
     (b"Wrapped by: ", CAUSED, re.compile(rb"Wrapped by: .")),
     (b"---> (Inner ", END, None),
