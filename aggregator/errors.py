@@ -23,6 +23,10 @@ class StoreBusyError(StoreError):
     """The engine takes no inserts for now: its merges or its memory have to catch up."""
 
 
+class StoreMemoryError(StoreBusyError):
+    """All that the engine does at once needs more memory than it may have; it is not this statement's fault."""
+
+
 class QueryError(StoreError):
     """A query ended at one of its limits, or could not be run as asked."""
 

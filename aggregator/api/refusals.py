@@ -1,7 +1,8 @@
 """What the engine's failures are in HTTP, naming the limit and the remedy.
 
 504 the time is over; 413 the answer, or what has to be read or held for it, is too large: asking the same again will
-not help; 400 the expression is none; 503 somebody ended the query. What is not foreseen here is a bug, and a 500.
+not help; 400 the expression is none; 503 somebody ended the query, or all that runs needs too much memory together.
+What is not foreseen here is a bug, and a 500.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from aggregator.errors import (
     QueryRowsError,
     QueryTimeoutError,
     StoreError,
+    StoreMemoryError,
 )
 from service.web import RefusedError
 from wire.answers import Refusal
@@ -36,6 +38,9 @@ def refused(error: StoreError, limits: Limits) -> RefusedError | None:
         case QueryMemoryError():
             text = f"the query needs more than {limits.memory_bytes} bytes of memory"
             status, told = 413, Refusal(text, "memory", f"{_NARROWER}, or lower limit")
+        case StoreMemoryError():
+            status, told = 503, Refusal("the server's memory is full", "memory", f"try again later, or {_NARROWER}")
+            headers = {"Retry-After": "5"}
         case QueryRowsError():
             text = f"the query has to read more than {limits.read_bytes} bytes"
             status, told = 413, Refusal(text, "read", _NARROWER)

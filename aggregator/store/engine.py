@@ -16,7 +16,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote
 
 import chdb
 import msgspec
@@ -50,8 +50,10 @@ _STREAM_BLOCK_ROWS: Final = 8192
 _KILL_AFTER_S: Final = 0.02
 
 # Server-level settings. Caches and pools are sized for one small process beside others, not for a database host:
-# the defaults reserve gigabytes and tens of threads.
+# the defaults reserve gigabytes and tens of threads. Of the memory there is (the machine's, or the container's limit)
+# the engine leaves a fifth to Python and the batches it holds.
 _CONFIG: Final = """<clickhouse>
+  <max_server_memory_usage_to_ram_ratio>0.8</max_server_memory_usage_to_ram_ratio>
   <mark_cache_size>134217728</mark_cache_size>
   <index_mark_cache_size>33554432</index_mark_cache_size>
   <uncompressed_cache_size>0</uncompressed_cache_size>
@@ -137,7 +139,7 @@ class Engine:
             config = path / "engine.xml"
             if not config.exists() or config.read_text() != _CONFIG:  # a full disk must not keep a store shut
                 config.write_text(_CONFIG)
-            address = f"{path / 'engine'}?config-file={config}"
+            address = f"{path / 'engine'}?config-file={quote(str(config))}"
             return cls(lambda: chdb.connect(address), lock, path, connections)
         except (RuntimeError, OSError) as error:
             _unlock(lock)
@@ -300,12 +302,16 @@ class _Stream:
 
 def directory_of(url: str) -> Path:
     """The directory that ``chdb:///absolute/path`` names. Raises `StoreError` saying what is wrong with it."""
-    parts = urlsplit(url)
-    if parts.scheme != "chdb":
+    scheme, _, path = url.partition("://")
+    if scheme != "chdb":
         raise StoreError(f"store {url!r}: only chdb:///absolute/path is supported")
-    if parts.netloc or not parts.path.startswith("/") or parts.query:
-        raise StoreError(f"store {url!r}: a chdb store is a directory, chdb:///absolute/path with three slashes")
-    return Path(parts.path)
+    # The path stands there as it is, not percent-encoded. In the engine's address, of which it becomes a part, a `?`
+    # ends the path, and a `&` what follows.
+    if not path.startswith("/") or "?" in path or "&" in path:
+        raise StoreError(
+            f"store {url!r}: a chdb store is a directory, chdb:///absolute/path with three slashes and no ? or &"
+        )
+    return Path(path)
 
 
 def _unlock(lock: int) -> None:

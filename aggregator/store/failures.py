@@ -19,6 +19,7 @@ from aggregator.errors import (
     StoreError,
     StoreFullError,
     StoreLockedError,
+    StoreMemoryError,
 )
 
 _TYPES: Final[dict[int, type[StoreError]]] = {
@@ -32,6 +33,9 @@ _TYPES: Final[dict[int, type[StoreError]]] = {
     396: QueryRowsError,  # TOO_MANY_ROWS_OR_BYTES
     427: QueryRegexError,  # CANNOT_COMPILE_REGEXP
 }
+_MEMORY_LIMIT: Final = 241
+# How the message begins where the limit is that of the whole process; the second is that of older engines.
+_OF_ALL: Final = ("(total) memory limit", "Memory limit (total)")
 _CANNOT_OPEN_FILE: Final = 76
 _NO_SPACE: Final = "No space left on device"
 
@@ -41,6 +45,8 @@ def failure(error: BaseException) -> StoreError:
     text = str(error)
     match = re.search(r"Code: (\d+)\. (?:DB::)?(?:Exception: )?(.*)", text, re.DOTALL)
     code, message = (int(match[1]), match[2].strip()) if match else (0, text)
+    if code == _MEMORY_LIMIT and message.startswith(_OF_ALL):
+        return StoreMemoryError(message, code)
     # The code first: a text may quote what a user wrote.
     if code in _TYPES:
         return _TYPES[code](message, code)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -10,7 +11,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from aggregator.errors import QueryRegexError, QueryTimeoutError, StoreError, StoreFullError, StoreLockedError
+from aggregator.errors import (
+    QueryMemoryError,
+    QueryRegexError,
+    QueryTimeoutError,
+    StoreError,
+    StoreFullError,
+    StoreLockedError,
+    StoreMemoryError,
+)
 from aggregator.store import columns, schema
 from aggregator.store.engine import INSERT_ROWS_MAX, Engine, Limits, directory_of
 from aggregator.store.failures import failure
@@ -144,8 +153,35 @@ async def test_closing_twice_is_once(tmp_path: Path) -> None:
         await engine.close()
 
 
+async def test_the_engine_leaves_memory_for_the_rest_of_the_process(engine: Engine) -> None:
+    sql = "SELECT toUInt64(value) AS n FROM system.server_settings WHERE name = 'max_server_memory_usage'"
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert 0 < await number(engine, sql) <= 0.81 * physical
+
+
+async def test_the_memory_of_all_queries_is_told_from_that_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tight = "<clickhouse><max_server_memory_usage>400000000</max_server_memory_usage></clickhouse>"
+    monkeypatch.setattr("aggregator.store.engine._CONFIG", tight)
+    hungry = "SELECT length(groupArray(toString(number))) AS n FROM numbers(100000000)"
+    async with Engine.open(f"chdb://{tmp_path}/store", 1) as engine:
+        for limit, kind in ((1 << 40, StoreMemoryError), (100 << 20, QueryMemoryError)):
+            with pytest.raises(kind):
+                await engine.rows(hungry, Number, limits=Limits(memory_bytes=limit))
+
+
+@pytest.mark.parametrize("name", ["a#b", "100%", "a%23b", "with space", "ä'\";", "data"])
+async def test_a_store_is_where_its_address_says_whatever_the_name(tmp_path: Path, name: str) -> None:
+    async with Engine.open(f"chdb://{tmp_path}/{name}/store", 1) as engine:
+        assert engine.path == tmp_path / name / "store"
+        assert (tmp_path / name / "store" / "engine").is_dir()
+        sql = "SELECT toUInt64(value) AS n FROM system.server_settings WHERE name = 'mark_cache_size'"
+        assert await number(engine, sql) == 128 << 20  # as in our configuration: it was found
+
+
 @pytest.mark.parametrize(
-    "url", ["http://x/y", "chdb://relative", "chdb://host/path", "chdb:///x?y=z", "/plain/path", ""]
+    "url", ["http://x/y", "chdb://relative", "chdb://host/path", "chdb:///x?y=z", "chdb:///x&y", "/plain/path", ""]
 )
 def test_what_is_no_store_address_says_what_is(url: str) -> None:
     with pytest.raises(StoreError, match="chdb:///absolute/path"):
@@ -164,6 +200,9 @@ async def test_a_store_that_cannot_be_made_says_why(tmp_path: Path) -> None:
     [
         ("Code: 243. DB::Exception: Cannot reserve 1.00 MiB", StoreFullError),
         ("Code: 74. DB::ErrnoException: Cannot write: errno: 28, strerror: No space left on device", StoreFullError),
+        ("Code: 241. DB::Exception: Query memory limit exceeded: would use 1 MiB", QueryMemoryError),
+        ("Code: 241. DB::Exception: (total) memory limit exceeded: would use 1 MiB", StoreMemoryError),
+        ("Code: 241. DB::Exception: Memory limit (total) exceeded: would use 1 MiB", StoreMemoryError),
         ("Code: 427. DB::Exception: CANNOT_COMPILE_REGEXP: (No space left on device", QueryRegexError),
         ("nothing like a code", StoreError),
     ],

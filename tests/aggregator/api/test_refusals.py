@@ -1,0 +1,47 @@
+"""What the engine's failures are in HTTP."""
+
+from __future__ import annotations
+
+import pytest
+
+from aggregator.api.refusals import refused
+from aggregator.errors import (
+    QueryAnswerError,
+    QueryCancelledError,
+    QueryMemoryError,
+    QueryRegexError,
+    QueryRowsError,
+    QueryTimeoutError,
+    StoreError,
+    StoreMemoryError,
+)
+from aggregator.store.engine import Limits
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "parameter", "retry"),
+    [
+        (QueryTimeoutError("x"), 504, "time", False),
+        (QueryMemoryError("x"), 413, "memory", False),
+        (StoreMemoryError("x"), 503, "memory", True),
+        (QueryRowsError("x"), 413, "read", False),
+        (QueryAnswerError("x"), 413, "limit", False),
+        (QueryRegexError("error: missing ). Look at"), 400, "regex", False),
+        (QueryCancelledError("x"), 503, "", True),
+    ],
+)
+def test_a_failure_is_answered_by_name(error: StoreError, status: int, parameter: str, *, retry: bool) -> None:
+    found = refused(error, Limits())
+    assert found is not None
+    assert (found.status, found.refusal.parameter or "") == (status, parameter)
+    assert ("Retry-After" in found.headers) is retry
+
+
+def test_memory_that_is_full_is_not_the_querys_fault() -> None:
+    found = refused(StoreMemoryError("(total) memory limit exceeded"), Limits())
+    assert found is not None
+    assert found.refusal.error == "the server's memory is full"
+
+
+def test_what_is_not_foreseen_is_a_bug() -> None:
+    assert refused(StoreError("x"), Limits()) is None
