@@ -134,6 +134,14 @@ def test_the_store_is_inside_the_volume(use: str, monkeypatch: pytest.MonkeyPatc
     assert str(_parameters("aggregator", use, monkeypatch)["store"]).startswith("chdb:///data/")
 
 
+def test_the_aggregators_memory_is_what_the_operators_page_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = _parameters("aggregator", "aggregator.yaml aggregator", monkeypatch)
+    (busy,) = re.findall(r"([0-9.]+) GiB while many agents catch up", (ROOT / "docs/operations.md").read_text())
+    needed = float(busy) * (1 << 30) + found["query_concurrent"] * found["query_memory"]
+    (limit,) = re.findall(r"limits:\s+cpu: \S+\s+memory: (\d+)Gi", (ROOT / "k8s/base/aggregator.yaml").read_text())
+    assert needed <= int(limit) << 30
+
+
 def test_the_aggregators_image_is_not_roots() -> None:
     assert STAGES["aggregator"].user == "10001:10001"
     pod = next(
@@ -149,6 +157,11 @@ def test_a_compose_service_is_one_of_the_projects_images(service: dict[str, Any]
     assert service["image"] == f"logboom/{service['build']['target']}:{PROJECT['version']}"
     assert "depends_on" not in service, "the services may start in any order"
     assert {mount.partition(":")[0] for mount in service["volumes"]} <= set(COMPOSE["volumes"])
+
+
+@pytest.mark.parametrize("name", ["aggregator", "agent"])
+def test_compose_lets_a_service_finish_what_it_is_at(name: str) -> None:
+    assert COMPOSE["services"][name]["stop_grace_period"] == "30s"
 
 
 def test_compose_publishes_to_this_machine_only() -> None:
