@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics import MetricWrapperBase
 
 from agent.__main__ import main as agent
 from agent.metrics import Metrics as AgentMetrics
@@ -18,13 +19,27 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def exported() -> set[str]:
-    """Names of every metric, as Prometheus sees them."""
+def registries() -> list[CollectorRegistry]:
     registry = CollectorRegistry()
     AggregatorMetrics(registry)
     QueryMetrics(registry, Turnstile(1, 1, 1.0))
-    text = generate_latest(registry) + generate_latest(AgentMetrics().registry)
+    return [registry, AgentMetrics().registry]
+
+
+def exported() -> set[str]:
+    """Names of every metric, as Prometheus sees them."""
+    text = b"".join(map(generate_latest, registries()))
     return set(re.findall(r"^# HELP (\S+)", text.decode(), re.MULTILINE))
+
+
+def labels() -> dict[str, set[str]]:
+    """The names of the labels of each of our metrics, under every name it goes by."""
+    return {
+        name: set(collector._labelnames)
+        for registry in registries()
+        for name, collector in registry._names_to_collectors.items()
+        if isinstance(collector, MetricWrapperBase)
+    }
 
 
 def test_metrics_in_the_pages_exist() -> None:
@@ -33,6 +48,17 @@ def test_metrics_in_the_pages_exist() -> None:
     }
     assert len(named) > 10
     assert named - exported() == set()
+
+
+def test_labels_in_the_pages_exist() -> None:
+    known = labels()
+    named = [
+        (name, set(found.split(",")))
+        for page in PAGES
+        for name, found in re.findall(r"(logboom_\w+)\{([\w,]+)\}", page.read_text())
+    ]
+    assert len(named) > 3
+    assert [(name, found) for name, found in named if found != known[name]] == []
 
 
 def test_options_in_the_pages_exist() -> None:
