@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("agent", "aggregator", "service", "simulator", "wire")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-INITS = [path for path in MODULES if path.name == "__init__.py"]
+INITS = [*(path for path in MODULES if path.name == "__init__.py"), ROOT / "benchmarks/__init__.py"]
 PYTHON_FILES = [
     *MODULES,
     *sorted(path for place in ("tests", "benchmarks") for path in (ROOT / place).rglob("*.py")),
@@ -127,7 +127,7 @@ def test_a_package_is_a_map_of_its_modules(path: Path) -> None:
     tree = ast.parse(path.read_text())
     assert len(tree.body) == 1, "it holds its docstring and imports nothing"
     the_map = (ast.get_docstring(tree) or "").split("\n\n")[-1]
-    names = [line.split()[0].removesuffix("/") for line in the_map.splitlines()]
+    names = [line.split()[0].removesuffix("/") for line in the_map.splitlines() if not line.startswith(" ")]
     here = {
         entry.stem
         for entry in path.parent.iterdir()
