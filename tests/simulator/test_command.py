@@ -74,3 +74,14 @@ def test_check_fails_when_a_line_is_missing(written: Path) -> None:
 
 def test_check_says_that_an_answer_breaks_off(written: Path) -> None:
     assert not run("check", "--ledger", str(written / "ledger.json"), text=b'{"ts": "2023', code=1)
+
+
+def test_demo_says_why_its_directory_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = CliRunner().invoke(
+        main, ["demo", "--pods-dir", str(tmp_path), "--run-dir", str(tmp_path / "file" / "run")]
+    )
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ")
+    assert str(tmp_path / "file" / "run") in result.stderr
+    assert len(result.stderr.splitlines()) == 1
