@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# Connections beside those of queries: one for committed positions, one for probes and housekeeping.
+# Connections beside those of queries: one for committed positions, one for housekeeping.
 _OWN_CONNECTIONS: Final = 2
 _SAMPLE_EVERY_S: Final = 30.0
 # A probe waits about as long (the default of Kubernetes is one second).

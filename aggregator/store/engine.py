@@ -1,8 +1,8 @@
 """The engine: chDB connections, the threads they are used from, statements, streams and inserts.
 
 A chDB connection takes one call at a time and each call blocks a thread (without the GIL), so there is a pool of
-connections, each used from one thread at a time. One more connection belongs to inserts alone: reading never makes
-writing wait for a free connection.
+connections, each used from one thread at a time. One more connection belongs to inserts alone, and one to probes:
+reading never makes them wait for a free connection.
 """
 
 from __future__ import annotations
@@ -108,11 +108,13 @@ class Engine:
             self._idle.put_nowait(connection)
         self._writer = connect()
         self._killer = connect()
-        self._every += [self._writer, self._killer]
+        self._prober = connect()
+        self._every += [self._writer, self._killer, self._prober]
         self._types: dict[str, dict[str, str]] = {}
         self._threads = ThreadPoolExecutor(connections, "engine")
         self._writer_thread = ThreadPoolExecutor(1, "engine-insert")
         self._killer_thread = ThreadPoolExecutor(1, "engine-kill")
+        self._prober_thread = ThreadPoolExecutor(1, "engine-probe")
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -150,7 +152,7 @@ class Engine:
         if self._lock is None:
             return
         lock, self._lock = self._lock, None
-        for threads in (self._threads, self._killer_thread, self._writer_thread):
+        for threads in (self._threads, self._killer_thread, self._prober_thread, self._writer_thread):
             await asyncio.to_thread(threads.shutdown)
         await asyncio.to_thread(self._close_connections)
         _unlock(lock)
@@ -232,7 +234,8 @@ class Engine:
 
     async def ping(self, time_s: float) -> None:
         """Have the engine answer at all. Raises `StoreError`."""
-        await self.rows("SELECT 1 AS one", dict[str, int], limits=Limits(time_s=time_s))
+        sql = f"SELECT 1 SETTINGS max_execution_time = {time_s}"
+        await self._run(self._prober_thread, lambda: self._prober.query(sql, "TSV"))
 
     async def kill(self, mark: str) -> None:
         """End the running query marked ``mark``, if it still runs."""
