@@ -59,7 +59,7 @@ def _throughput(found: throughput.Throughput) -> None:
         "at most 1.5",
         f"{found.aggregator_cpu_s:.2f} s",
     )
-    _line("the same, until merges were over", f"{found.aggregator_merged_ratio:.2f}")
+    _line("the same, both until their merges were over", f"{found.aggregator_merged_ratio:.2f}", "at most 1.5")
     _line("agent, lines a second a core", f"{found.lines / found.agent_cpu_s:,.0f}")
     _line("aggregator, lines a second a core", f"{found.lines / found.aggregator_cpu_s:,.0f}")
     _line("agent, peak RSS", f"{found.agent_peak_mib:.0f} MiB")

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import hmac
-from typing import TYPE_CHECKING
+import logging
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from service.logs import fields
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+_log = logging.getLogger(__name__)
+
+# How long a removed token may still be accepted.
+RECHECK_S: Final = 1.0
+# A request waits for the file so long; a file system that answers does so in a millisecond.
+_ANSWER_S: Final = 0.5
 
 
 class TokenFileError(ValueError):
@@ -24,6 +37,13 @@ class Access(enum.Enum):
     GRANTED = "granted"
     MISSING = "missing"
     WRONG = "wrong"
+
+
+class _Read(NamedTuple):
+    """What a file held when it had this time of change, inode and size."""
+
+    stamp: tuple[int, int, int]
+    tokens: tuple[str, ...]
 
 
 def read_tokens(path: Path) -> tuple[str, ...]:
@@ -43,29 +63,59 @@ def read_tokens(path: Path) -> tuple[str, ...]:
 
 
 class Tokens:
-    """The tokens a server accepts; read again when the file changes, so a secret can be rotated without a restart."""
+    """The tokens a server accepts; read again when the file changes, so a secret can be rotated without a restart.
 
-    def __init__(self, path: Path) -> None:
+    The file is looked at in a thread, at most every `RECHECK_S`. One that does not answer leaves the tokens as they
+    are: a mount that hangs must not take the server with it.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
-        self._stamp = self._stat()
-        self._tokens = read_tokens(path)
+        self._clock = clock
+        self._read = _read(path)
+        self._error: TokenFileError | None = None
+        self._reading: asyncio.Task[_Read] | None = None
+        self._again_s = clock() + RECHECK_S
 
-    def check(self, authorization: str | None) -> Access:
+    async def check(self, authorization: str | None) -> Access:
         """What an ``Authorization`` header grants. Raises `TokenFileError` if the file has become unusable."""
-        stamp = self._stat()
-        if stamp != self._stamp:
-            self._tokens = read_tokens(self._path)
-            self._stamp = stamp
+        if self._reading is None and self._clock() >= self._again_s:
+            await self._read_again()
+        if self._error is not None:
+            raise self._error.with_traceback(None)
         scheme, _, given = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not given:
             return Access.MISSING
         candidate = given.strip().encode("utf-8", "surrogateescape")  # aiohttp decodes headers so
-        granted = [hmac.compare_digest(candidate, token.encode()) for token in self._tokens]
+        granted = [hmac.compare_digest(candidate, token.encode()) for token in self._read.tokens]
         return Access.GRANTED if any(granted) else Access.WRONG
 
-    def _stat(self) -> tuple[int, int, int]:
-        try:
-            found = self._path.stat()
-        except OSError as error:
-            raise TokenFileError(self._path, error.strerror or str(error)) from error
-        return found.st_mtime_ns, found.st_ino, found.st_size
+    async def _read_again(self) -> None:
+        self._again_s = self._clock() + RECHECK_S
+        self._reading = asyncio.create_task(asyncio.to_thread(_read, self._path, self._read))
+        self._reading.add_done_callback(self._take)
+        done, _ = await asyncio.wait([self._reading], timeout=_ANSWER_S)
+        if not done:
+            _log.warning("token file does not answer, tokens stay as they are", extra=fields(path=self._path))
+
+    def _take(self, reading: asyncio.Task[_Read]) -> None:
+        self._reading = None
+        if reading.cancelled():
+            return
+        error = reading.exception()
+        if error is None:
+            self._read, self._error = reading.result(), None
+        elif isinstance(error, TokenFileError):
+            self._error = error
+        else:
+            raise error
+
+
+def _read(path: Path, before: _Read | None = None) -> _Read:
+    """The file's tokens; ``before`` if it is as it was then. Raises `TokenFileError`."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise TokenFileError(path, error.strerror or str(error)) from error
+    stamp = found.st_mtime_ns, found.st_ino, found.st_size
+    return before if before is not None and stamp == before.stamp else _Read(stamp, read_tokens(path))

@@ -1,7 +1,8 @@
 """`POST /v1/batches`: an agent's batch, from its first header to its answer.
 
-In this order, so that what costs memory comes after what allows it: token, headers, room for the compressed bytes, the
-zstd header with the size the rest will have, room for that, the body, the rules, the commit.
+In this order, so that what costs memory comes after what allows it: token, headers, whether there is room for the
+compressed bytes, the zstd header with the size the rest will have, whether there is room for that, the body, the rules,
+the commit. What is declared can only keep its own request out; bytes are held as they arrive.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from wire.errors import BatchError, BatchTooLargeError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from aiohttp import web
+    from aiohttp import StreamReader, web
 
     from aggregator.ingest.admission import Admission, Held
     from aggregator.ingest.committer import Committer, Outcome
@@ -37,6 +38,8 @@ COMPRESSED_BYTES_MAX: Final = BATCH_BYTES_MAX + (BATCH_BYTES_MAX >> 8)
 _FRAME_HEADER_BYTES: Final = 18
 # What a request costs beside its body: connection, buffers, objects. So that many tiny ones are bounded as well.
 REQUEST_BYTES: Final = 64 << 10
+# Taken from a connection at once, which itself keeps about as much (aiohttp's default).
+_PIECE_BYTES: Final = 64 << 10
 # An agent in the same cluster sends a batch in well under a second; slower than this is not sending.
 BODY_TIME_S: Final = 30.0
 _TOO_LARGE: Final = 413
@@ -86,12 +89,14 @@ class Batches:
     async def _outcome(self, request: web.Request) -> Outcome:
         size = self._size(request)
         with contextlib.ExitStack() as stack:
-            held = stack.enter_context(self._admission.hold(REQUEST_BYTES + size))
+            held = stack.enter_context(self._admission.hold(REQUEST_BYTES))
+            self._admission.check(size)
             async with self._in_time():
                 head = await request.content.readexactly(min(size, _FRAME_HEADER_BYTES))
                 decoded = decoded_bytes(head)
+                self._admission.check(size + decoded)
+                body = await _body(request.content, head, size, held)
                 held.more(decoded)
-                body = head + await request.content.readexactly(size - len(head))
             self._metrics.received_bytes.inc(size)
             # From here on the commit holds the bytes: it goes on when the client goes away.
             commit = asyncio.create_task(self._commit(body, decoded, held))
@@ -100,7 +105,7 @@ class Batches:
         commit.add_done_callback(self._commits.discard)
         return await asyncio.shield(commit)
 
-    async def _commit(self, body: bytes, decoded: int, held: Held) -> Outcome:
+    async def _commit(self, body: bytearray, decoded: int, held: Held) -> Outcome:
         with held:
             batch = await asyncio.to_thread(read_batch, body)
             outcome = await self._committer.commit(batch, decoded)
@@ -148,6 +153,19 @@ class Batches:
 
     def _count(self, outcome: str, rule: str = "") -> None:
         self._metrics.batches.labels(outcome, rule).inc()
+
+
+async def _body(content: StreamReader, head: bytes, size: int, held: Held) -> bytearray:
+    """The ``size`` bytes that begin with ``head``, held as they come."""
+    held.more(len(head))
+    body = bytearray(head)
+    while len(body) < size:
+        piece = await content.read(min(size - len(body), _PIECE_BYTES))
+        if not piece:
+            raise asyncio.IncompleteReadError(b"", size)
+        held.more(len(piece))
+        body += piece
+    return body
 
 
 def _committed(positions: dict[bytes, int]) -> Committed:

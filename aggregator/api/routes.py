@@ -63,15 +63,15 @@ def _token_required(tokens: Tokens | None, metrics: Metrics) -> Middleware:
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         if tokens is not None and request.path not in OPEN_PATHS:
-            _check(tokens, request, metrics)
+            await _check(tokens, request, metrics)
         return await handler(request)
 
     return middleware
 
 
-def _check(tokens: Tokens, request: web.Request, metrics: Metrics) -> None:
+async def _check(tokens: Tokens, request: web.Request, metrics: Metrics) -> None:
     try:
-        access = tokens.check(request.headers.get("Authorization"))
+        access = await tokens.check(request.headers.get("Authorization"))
     except TokenFileError as error:
         _log.error("nobody is let in", extra=fields(reason=error))
         hint = "the aggregator's log says what is wrong with its --token-file"

@@ -25,6 +25,11 @@ class Admission:
         self.limit_bytes = limit_bytes
         self.held_bytes = 0
 
+    def check(self, size_bytes: int) -> None:
+        """Raises `MemoryFullError` if there is no room for ``size_bytes`` now; holds nothing."""
+        if self.held_bytes + size_bytes > self.limit_bytes:
+            raise MemoryFullError(size_bytes, self.held_bytes, self.limit_bytes)
+
     def hold(self, size_bytes: int) -> Held:
         """Hold ``size_bytes`` until the result is released. Raises `MemoryFullError`."""
         held = Held(self)
@@ -41,10 +46,8 @@ class Held:
 
     def more(self, size_bytes: int) -> None:
         """Hold ``size_bytes`` on top. Raises `MemoryFullError` and holds what it held before."""
-        admission = self._admission
-        if admission.held_bytes + size_bytes > admission.limit_bytes:
-            raise MemoryFullError(size_bytes, admission.held_bytes, admission.limit_bytes)
-        admission.held_bytes += size_bytes
+        self._admission.check(size_bytes)
+        self._admission.held_bytes += size_bytes
         self._bytes += size_bytes
 
     def release(self) -> None:

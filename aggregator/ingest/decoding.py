@@ -32,7 +32,7 @@ def decoded_bytes(data: bytes) -> int:
     return declared
 
 
-def read_batch(data: bytes) -> Batch:
+def read_batch(data: bytes | bytearray) -> Batch:
     """The batch in ``data``, one zstd frame that `decoded_bytes` accepts. Raises `BatchError`, nothing else."""
     decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW_BYTES_MAX)
     try:

@@ -61,23 +61,27 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     return paths
 
 
-def test_a_deleted_file_is_read_to_its_end_and_half_a_line_there_is_a_gap(tailed: TailedNode, clock: Clock) -> None:
+def test_a_deleted_file_is_read_to_its_end_half_a_line_too(tailed: TailedNode, clock: Clock) -> None:
     path = tailed.write(LIVE, *map(cri, range(100)), b"2023-04-05T02:29")
     tailed.scan()
     delete(path)
     tailed.settle()
-    assert tailed.bodies == [b"line %d" % number for number in range(100)]
+    lines = [b"line %d" % number for number in range(100)]
+    assert tailed.bodies == lines
     wait(tailed, clock)
-    assert tailed.gaps == [(16, "deleted")]
-    assert list(tailed.tail.files()) == []
+    tailed.overdue()
+    assert tailed.bodies == [*lines, b"2023-04-05T02:29"]
+    wait(tailed, clock)
+    assert (tailed.gaps, list(tailed.tail.files())) == ([], [])
 
 
-def test_half_a_line_and_nothing_else_is_a_gap_as_well(tailed: TailedNode, clock: Clock) -> None:
+def test_half_a_line_and_nothing_else_is_read_as_well(tailed: TailedNode, clock: Clock) -> None:
     path = tailed.write(LIVE, b"2023-04-05T02:29")
     tailed.scan()
     delete(path)
     wait(tailed, clock)
-    assert tailed.gaps == [(16, "deleted")]
+    tailed.overdue()
+    assert (tailed.bodies, tailed.gaps) == ([b"2023-04-05T02:29"], [])
 
 
 @pytest.mark.parametrize(("vanishes", "reason"), [("file", "rotated away"), ("directory", "deleted")])

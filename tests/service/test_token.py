@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import TYPE_CHECKING
 
 import pytest
 
-from service.token import Access, TokenFileError, Tokens, read_tokens
+from service.token import RECHECK_S, Access, TokenFileError, Tokens, read_tokens
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,39 +72,81 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
         ("Bearer \udcff", Access.WRONG),  # how aiohttp gives the byte 0xff
     ],
 )
-def test_what_a_header_is_worth(tmp_path: Path, header: str | None, access: Access) -> None:
+async def test_what_a_header_is_worth(tmp_path: Path, header: str | None, access: Access) -> None:
     (tmp_path / "token").write_text("one\ntwo\n# no\n")
-    assert Tokens(tmp_path / "token").check(header) is access
+    assert await Tokens(tmp_path / "token").check(header) is access
 
 
-def test_a_rotated_secret_is_read_again(tmp_path: Path) -> None:
+class Clock:
+    """Seconds that pass only when told to."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+async def test_a_rotated_secret_is_read_again(tmp_path: Path, clock: Clock) -> None:
     path, new = tmp_path / "token", tmp_path / "new"
     path.write_text("one")
-    tokens = Tokens(path)
+    tokens = Tokens(path, clock)
     new.write_text("two")
     new.rename(path)  # as the kubelet does, by exchanging a link
-    assert tokens.check("Bearer one") is Access.WRONG
-    assert tokens.check("Bearer two") is Access.GRANTED
+    clock.now_s += RECHECK_S
+    assert await tokens.check("Bearer one") is Access.WRONG
+    assert await tokens.check("Bearer two") is Access.GRANTED
 
 
-def test_a_secret_written_in_place_is_read_again(tmp_path: Path) -> None:
+async def test_a_secret_written_in_place_is_read_again(tmp_path: Path, clock: Clock) -> None:
     path = tmp_path / "token"
     path.write_text("one")
-    tokens = Tokens(path)
+    tokens = Tokens(path, clock)
     path.write_text("two")
     os.utime(path, ns=(1, 1))
-    assert tokens.check("Bearer two") is Access.GRANTED
+    assert await tokens.check("Bearer one") is Access.GRANTED  # not looked at for every request
+    clock.now_s += RECHECK_S
+    assert await tokens.check("Bearer two") is Access.GRANTED
 
 
-def test_a_secret_that_went_bad_lets_nobody_in_until_it_is_mended(tmp_path: Path) -> None:
+async def test_a_secret_that_went_bad_lets_nobody_in_until_it_is_mended(tmp_path: Path, clock: Clock) -> None:
     path = tmp_path / "token"
     path.write_text("one")
-    tokens = Tokens(path)
+    tokens = Tokens(path, clock)
     path.unlink()
-    with pytest.raises(TokenFileError):
-        tokens.check("Bearer one")
-    path.write_text("")
-    with pytest.raises(TokenFileError):
-        tokens.check("Bearer one")
+    for text in (None, "", "a b"):
+        clock.now_s += RECHECK_S
+        if text is not None:
+            path.write_text(text)
+        for _ in range(2):
+            with pytest.raises(TokenFileError):
+                await tokens.check("Bearer one")
     path.write_text("one")
-    assert tokens.check("Bearer one") is Access.GRANTED
+    clock.now_s += RECHECK_S
+    assert await tokens.check("Bearer one") is Access.GRANTED
+
+
+async def test_a_file_that_does_not_answer_keeps_nobody_waiting(tmp_path: Path, clock: Clock) -> None:
+    path = tmp_path / "token"
+    path.write_text("one")
+    tokens = Tokens(path, clock)
+    path.unlink()
+    os.mkfifo(path)  # whoever opens it waits for a writer
+    clock.now_s += RECHECK_S
+    async with asyncio.timeout(10):
+        for _ in range(3):
+            assert await tokens.check("Bearer one") is Access.GRANTED
+            clock.now_s += RECHECK_S
+    with path.open("w") as writer:
+        path.unlink()
+        path.write_text("two")
+        writer.write("two")
+    async with asyncio.timeout(10):
+        while await tokens.check("Bearer one") is not Access.WRONG:
+            await asyncio.sleep(0.01)
+    assert await tokens.check("Bearer two") is Access.GRANTED

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import struct
 from typing import TYPE_CHECKING, Final
 
@@ -9,7 +10,7 @@ import msgspec
 import pytest
 import zstandard
 
-from aggregator.api.batches import COMPRESSED_BYTES_MAX
+from aggregator.api.batches import COMPRESSED_BYTES_MAX, REQUEST_BYTES
 from aggregator.store.schema import LOGS
 from service.token import Tokens
 from tests.aggregator.records import HEADERS, Part, batch, pack, part, source
@@ -142,12 +143,23 @@ async def test_other_formats_are_told_what_is_expected(
     assert "expected" in refusal.error
 
 
-async def request(url: str, text: str, body: bytes = b"", *, finish: bool = True) -> bytes:
-    """The answer to a request written by hand, up to the end of its JSON."""
+async def connect(url: str, text: str, body: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection on which a request, written by hand, was begun."""
     host, port = url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     head = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
     writer.write(f"POST /v1/batches HTTP/1.1\r\nHost: test\r\n{head}{text}\r\n\r\n".encode() + body)
+    return reader, writer
+
+
+async def begin(url: str, text: str, body: bytes) -> asyncio.StreamWriter:
+    """The same where nobody reads the answer."""
+    return (await connect(url, text, body))[1]
+
+
+async def request(url: str, text: str, body: bytes = b"", *, finish: bool = True) -> bytes:
+    """The answer to a request written by hand, up to the end of its JSON."""
+    reader, writer = await connect(url, text, body)
     try:
         if not finish:
             return b""
@@ -181,6 +193,33 @@ async def test_full_memory_is_told_before_the_body_is_sent(tmp_path: Path) -> No
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert stand.metric("batches_total", outcome="memory_full", rule="") == 2
         assert stand.metric("held_bytes") == 0
+
+
+async def test_what_is_declared_and_not_sent_keeps_nobody_out(server: Server) -> None:
+    begun = pack(bytes(BATCH_BYTES_MAX))[:100]
+    writers = [await begin(server.url, f"Content-Length: {BATCH_BYTES_MAX}", begun) for _ in range(20)]
+    async with asyncio.timeout(10):
+        while server.stand.metric("held_bytes") < 20 * (REQUEST_BYTES + len(begun)):
+            await asyncio.sleep(0.01)
+    assert server.stand.metric("held_bytes") == 20 * (REQUEST_BYTES + len(begun))
+    assert (await server.post(pack(GOOD)))[0] == 200
+    for writer in writers:
+        writer.close()
+    async with asyncio.timeout(10):
+        while server.stand.metric("held_bytes"):
+            await asyncio.sleep(0.01)
+
+
+async def test_bytes_that_arrive_are_held_up_to_the_limit(tmp_path: Path) -> None:
+    frame = pack(random.Random(1).randbytes(3 << 20))
+    async with serve_stand(tmp_path / "store", ingest_memory=8 << 20) as (stand, url):
+        writers = [await begin(url, f"Content-Length: {len(frame)}", frame[:-1]) for _ in range(3)]
+        async with asyncio.timeout(10):
+            while not stand.metric("batches_total", outcome="memory_full", rule=""):
+                assert stand.metric("held_bytes") <= 8 << 20
+                await asyncio.sleep(0.01)
+        for writer in writers:
+            writer.close()
 
 
 async def test_a_slow_body_is_given_up(tmp_path: Path) -> None:
@@ -272,4 +311,9 @@ async def test_a_token_is_asked_for_before_the_body(tmp_path: Path) -> None:
                 async with client.get(path) as answer:
                     assert answer.status == status, path
         (tmp_path / "token").unlink()
-        assert (await request(url, "Authorization: Bearer secret\r\nContent-Length: 9")).startswith(b"HTTP/1.1 503 ")
+        found = 200
+        async with aiohttp.ClientSession(url) as client, asyncio.timeout(10):
+            while found == 200:  # the file is not looked at for every request
+                async with client.get("/v1/positions", headers={"Authorization": "Bearer secret"}) as answer:
+                    found = answer.status
+        assert found == 503

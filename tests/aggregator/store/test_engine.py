@@ -120,10 +120,13 @@ async def test_a_cancelled_query_ends_and_gives_its_connection_back(tmp_path: Pa
 async def test_a_probe_does_not_wait_for_a_connection(tmp_path: Path) -> None:
     async with Engine.open(f"chdb://{tmp_path}/store", 1) as engine:
         running = asyncio.create_task(number_of_forever(engine, Limits(time_s=120)))
+        done, _ = await asyncio.wait([running], timeout=0.2)
+        assert not done
         async with asyncio.timeout(5):
             await engine.ping(1.0)
         assert not running.done()
         running.cancel()
+        await asyncio.wait([running])
 
 
 async def test_a_query_that_is_cancelled_as_it_begins_ends_too(tmp_path: Path) -> None:
