@@ -52,9 +52,15 @@ class Content:
 
     @property
     def source(self) -> bytes | None:
-        """As the agent knows it."""
+        """As the agent knows it; once it is gone also of a first line without an end."""
         end = self.data.find(b"\n")
-        return source_of("test", self.container, self.restart, bytes(self.data[:end])) if end >= 0 else None
+        line = bytes(self.data[: end if end >= 0 else len(self.data)])
+        return source_of("test", self.container, self.restart, line) if line else None
+
+    @property
+    def has_line(self) -> bool:
+        """Whether its first line is complete."""
+        return b"\n" in self.data
 
     def lines(self) -> list[tuple[int, int, bytes]]:
         """Start, end and message of every complete line."""
@@ -66,19 +72,26 @@ class Content:
             start += len(line)
         return found
 
-    def check(self, rows: list[tuple[int, bytes, bool]]) -> None:
-        """``rows``, by position, body and whether it is a gap, are the lines, one after another, but for gaps."""
-        lines = {end: (start, text) for start, end, text in self.lines()}
+    def check(self, rows: list[tuple[int, bytes, Flag]]) -> None:
+        """``rows``, by position, body and flags, are the lines, joined or not, one after another, but for gaps."""
+        lines = self.lines()
         at = 0
-        for position, body, is_gap in rows:
-            if is_gap:
+        for position, body, flags in rows:
+            mine = [line for line in lines if at < line[1] <= position]
+            if flags & Flag.GAP:
                 assert self.may_have_gap
-                assert json.loads(body)["bytes"] == position - at
+                assert json.loads(body)["bytes"] in {None, position - at}
+            elif flags & Flag.UNFINISHED:
+                assert mine == []
+                assert position == len(self.data)
+                rest = bytes(self.data[self.data.rfind(b"\n") + 1 :])
+                assert body in {rest, rest.split(b" ", 3)[-1]}
             else:
-                start, text = lines[position]
-                assert (start <= at < position, body) == (True, text)
+                assert (mine[0][0] <= at, mine[-1][1]) == (True, position)
+                assert body == b"\n".join(text for _, _, text in mine)
+                assert bool(flags & Flag.JOINED) == (len(mine) > 1)
             at = position
-        assert at >= (max(lines, default=0) if self.reach is None else self.reach)
+        assert at >= (max((end for _, end, _ in lines), default=0) if self.reach is None else self.reach)
 
 
 class Container:
@@ -139,7 +152,7 @@ class Following(RuleBasedStateMachine):
         self.root = Path(tempfile.mkdtemp())
         self.containers = [Container(self.root / name) for name in CONTAINERS]
         self.gone: list[Content] = []
-        self.store: dict[bytes, list[tuple[int, bytes, bool]]] = {}
+        self.store: dict[bytes, list[tuple[int, bytes, Flag]]] = {}
         self.number = 0
         self.ahead: list[Round] = []
         self.tail = Tail("test", 1 << 20, Metrics())
@@ -154,8 +167,8 @@ class Following(RuleBasedStateMachine):
                 content.check(self.store.pop(source, []))
             # What is left had no first line when it was lost.
             for rows in self.store.values():
-                ((position, body, is_gap),) = rows
-                assert is_gap
+                ((position, body, flags),) = rows
+                assert flags & Flag.GAP
                 assert json.loads(body)["bytes"] in {None, position}
                 assert position <= max(len(content.data) for content in contents)
         finally:
@@ -175,7 +188,8 @@ class Following(RuleBasedStateMachine):
 
     def line(self, size: int = 0) -> bytes:
         self.number += 1
-        return b"2023-04-05T02:29:34.%09dZ stdout F line %d%s\n" % (self.number, self.number, b"x" * size)
+        text = b"%s %d%s" % (b"line" if self.number % 3 else b"\tat line", self.number, b"x" * size)
+        return b"2023-04-05T02:29:34.%09dZ stdout F %s\n" % (self.number, text)
 
     @rule(which=st.integers(0, 2), count=st.integers(1, 40))
     def write(self, which: int, count: int) -> None:
@@ -282,7 +296,7 @@ class Following(RuleBasedStateMachine):
         content.may_have_gap = True
         if content not in container.files.values():
             # Only the file itself tells that it was truncated, where the agent knows it as this content.
-            known = self.followed(content, inode) if content.source is not None else []
+            known = self.followed(content, inode) if content.has_line else []
             content.reach = max(
                 (file.seen for file in known if file.source == content.source and file.entry.inode == inode), default=0
             )
@@ -295,7 +309,7 @@ class Following(RuleBasedStateMachine):
         content = container.files.pop(path)
         content.may_have_gap = True
         if content not in container.files.values():
-            known = self.followed(content, inode) if content.source is not None else []
+            known = self.followed(content, inode) if content.has_line else []
             content.reach = max((len(content.data) if holds(file, content) else file.seen for file in known), default=0)
             self.gone.append(content)
 
@@ -371,12 +385,13 @@ class Following(RuleBasedStateMachine):
         for each in part.parts:
             source = each.file.source
             assert source is not None
-            is_gap = bool(records.flags[row] & Flag.GAP)
+            is_gap = bool(each.rows and records.flags[row] & Flag.GAP)
             assert is_gap or each.start <= self.committed(source), "a hole"
             rows = self.store.setdefault(source, [])
             for i in range(row, row + each.rows):
                 if records.positions[i] > self.committed(source):
-                    rows.append((int(records.positions[i]), body[offsets[i] : offsets[i + 1]], is_gap))
+                    flags = Flag(int(records.flags[i]))
+                    rows.append((int(records.positions[i]), body[offsets[i] : offsets[i + 1]], flags))
             row += each.rows
             reached[source] = self.committed(source)
         return reached
@@ -398,7 +413,7 @@ class Following(RuleBasedStateMachine):
             while self.tail.look():
                 for part in [*self.tail.read_round(), *self.tail.lost()]:
                     self.answer(self.take(part))
-            for part in self.tail.lost():
+            for part in [*self.tail.lost(), *self.tail.overdue()]:
                 self.answer(self.take(part))
 
     @invariant()
