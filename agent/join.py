@@ -26,7 +26,6 @@ from wire.batch import Flag
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Iterator
     from collections.abc import Sequence as Several
 
 _Ints = npt.NDArray[np.int64]
@@ -75,17 +74,28 @@ class Joined(msgspec.Struct, frozen=True, eq=False):
     held_ns: _Ints
 
 
+class _Ends(msgspec.Struct, frozen=True, eq=False):
+    """Of m streams: the ``last`` row, and the rows of two records' beginnings that what follows it may change.
+
+    ``segment``, ``last``, ``first`` (of the record it may become a part of) and ``own`` (of its own): int64[m].
+    """
+
+    segment: _Ints
+    last: _Ints
+    first: _Ints
+    own: _Ints
+
+
 class _Links(msgspec.Struct, frozen=True, eq=False):
     """Which rows continue which.
 
     ``before``: int64[n], the row that a row continues, or -1. ``limited``: bool[n], it begins a record because the one
-    before is at its limit. ``ends``: by segment, of each stream the last row, and the first rows of two records that it
-    leaves in doubt: of the one that it may become a part of, and of its own. ``mixed``: bool[s], there are two streams.
+    before is at its limit. ``ends``: those of the streams that may go on. ``mixed``: bool[s], there are two streams.
     """
 
     before: _Ints
     limited: _Bools
-    ends: dict[int, list[tuple[int, int, int]]]
+    ends: _Ends
     mixed: _Bools
 
 
@@ -124,17 +134,14 @@ def _links(records: Records, segments: Several[Segment]) -> _Links:
     before = np.full(key.size, -1, np.int64)
     rows = np.flatnonzero(continues)
     before[order[rows]] = order[rows - 1]
-    mixed = np.zeros(len(segments), np.bool_)
-    ends: dict[int, list[tuple[int, int, int]]] = {}
     starts = np.maximum.accumulate(np.where(continues, 0, np.arange(key.size)))
     lasts = np.append(np.flatnonzero(first)[1:] - 1, key.size - 1)
-    for last in lasts.tolist():
-        segment = int(sorted_key[last]) >> 1
-        mixed[segment] |= segment in ends
-        ends.setdefault(segment, [])
-        if not sequence.apart[last]:
-            doubtful = _doubtful(verdict, last)
-            ends[segment].append((int(order[last]), int(order[starts[doubtful]]), int(order[starts[last]])))
+    mixed = np.bincount(sorted_key[lasts] >> 1, minlength=len(segments)) > 1
+    lasts = lasts[~sequence.apart[lasts]]
+    doubtful = lasts.copy()
+    for place in np.flatnonzero(verdict.soon[lasts] & (verdict.empty[lasts] | verdict.near[lasts])).tolist():
+        doubtful[place] = _doubtful(verdict, int(lasts[place]))
+    ends = _Ends(sorted_key[lasts] >> 1, order[lasts], order[starts[doubtful]], order[starts[lasts]])
     return _Links(before, limited, ends, mixed)
 
 
@@ -204,46 +211,38 @@ def _hold(
 
     The first two are rows.
     """
-    certain = bounds[1:].copy()
-    cut = bounds[1:].copy()
+    ends = links.ends
+    times, segment = records.times[ends.last], ends.segment
+    read = np.array([each.end for each in segments], np.int64)
+    row = np.where(read[segment] - records.starts[ends.first] < BYTES_MAX, ends.first, ends.own)
+    doubt = np.array([each.joins for each in segments], np.bool_)[segment]
+    doubt &= np.abs(records.times[bounds[segment + 1] - 1] - times) <= CLOSED_AFTER_NS
+    doubt &= read[segment] - records.starts[row] < BYTES_MAX
+    certain = _earliest(links, bounds, segment[doubt], row[doubt])
+    doubt &= times > np.array([each.closed_ns for each in segments], np.int64)[segment]
+    open_start = np.array([each.end if each.open_start is None else each.open_start for each in segments], np.int64)
+    # Where it is too much to hold: nothing behind the beginning of an open line has lines of others between its own.
+    doubt &= (read - open_start < BYTES_MAX)[segment]
+    cut = _earliest(links, bounds, segment[doubt], row[doubt])
     held = np.full(len(segments), -1, np.int64)
     held_ns = np.zeros(len(segments), np.int64)
-    for number, ends in links.ends.items():
-        if not segments[number].joins:
-            continue
-        begin, end = int(bounds[number]), int(bounds[number + 1])
-        doubts = list(_doubts(records, segments[number], ends, int(records.times[end - 1])))
-        if not doubts:
-            continue
-        certain[number] = _whole(links, number, begin, min(row for _, row in doubts), end)
-        doubts = [(time, row) for time, row in doubts if time > segments[number].closed_ns]
-        open_start = segments[number].open_start
-        if open_start is not None and segments[number].end - open_start >= BYTES_MAX:
-            continue  # too much to hold; nothing behind such a line's beginning has lines of others between its own
-        if doubts:
-            cut[number] = _whole(links, number, begin, min(row for _, row in doubts), end)
-            held[number] = records.starts[cut[number] : end].min()
-            if open_start is not None:
-                held[number] = min(held[number], open_start)
-            held_ns[number] = max(time for time, _ in doubts)
+    np.maximum.at(held_ns, segment[doubt], times[doubt])
+    for number in np.unique(segment[doubt]).tolist():
+        held[number] = min(int(records.starts[cut[number] : bounds[number + 1]].min()), int(open_start[number]))
     return certain, cut, held, held_ns
 
 
-def _doubts(
-    records: Records, segment: Segment, ends: Several[tuple[int, int, int]], latest_ns: int
-) -> Iterator[tuple[int, int]]:
-    """For each stream whose last record may go on: that one's time, and the first row that is in doubt."""
-    for last, *firsts in ends:
-        time = int(records.times[last])
-        near = [row for row in firsts if segment.end - int(records.starts[row]) < BYTES_MAX]
-        if near and abs(latest_ns - time) <= CLOSED_AFTER_NS:
-            yield time, near[0]
+def _earliest(links: _Links, bounds: _Ints, segment: _Ints, row: _Ints) -> _Ints:
+    """The first row of each segment that is in doubt, given those of streams; its end where none is."""
+    found = bounds[1:].copy()
+    np.minimum.at(found, segment, row)
+    for number in np.unique(segment[links.mixed[segment]]).tolist():
+        found[number] = _whole(links, int(bounds[number]), int(found[number]), int(bounds[number + 1]))
+    return found
 
 
-def _whole(links: _Links, number: int, begin: int, first: int, end: int) -> int:
+def _whole(links: _Links, begin: int, first: int, end: int) -> int:
     """``first``, or an earlier row of the segment with which a record begins that goes on at or behind it."""
-    if not links.mixed[number]:
-        return first
     before = links.before[begin:end]
     root = roots(np.where(before < 0, np.arange(before.size), before - begin))
     first -= begin

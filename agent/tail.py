@@ -49,6 +49,8 @@ PATIENCE_S: Final = 30.0
 THOROUGH_EVERY_S: Final = 3.0
 # A file that has not grown for this long is asked only every other time: with thousands of them, to ask is what costs.
 IDLE_AFTER_S: Final = 10.0
+# What is less, newly written, is not worth a round of its own, unless it is to be delivered at once.
+YOUNG_BYTES_MAX: Final = 16 << 10
 # Compressed files that are being unpacked at once, a megabyte each; the others wait for their turn.
 UNPACKING_MAX: Final = 4
 
@@ -85,6 +87,8 @@ class Tail:
         # Those that have something to read, but whose pod is over its rate; those of which lines are held.
         self._deferred: list[LogFile] = []
         self._holding: dict[LogFile, None] = {}
+        # Those that have grown a little since the look before the last.
+        self._young: dict[LogFile, None] = {}
         self._unpacking: set[GzippedFile] = set()
         self._thorough_s = 0.0
         self._unfinished = Unfinished(record_bytes_max, self._following.set_aside, metrics)
@@ -115,7 +119,9 @@ class Tail:
         for file in grown:
             self._following.look_at(file, now_s)
             self.waiting = self.waiting or file.awaits_place(now_s)
-        self._find_ready((*self._deferred, *self._ready, *grown, *closing), now_s)
+        ripe, self._young = self._young, {file: None for file in grown if _is_young(file) and file not in self._young}
+        old = [file for file in grown if file not in self._young]
+        self._find_ready((*self._deferred, *self._ready, *old, *ripe, *closing), now_s)
         return bool(self._ready)
 
     @property
@@ -134,6 +140,7 @@ class Tail:
     def _look_at_all(self, now_s: float) -> None:
         following = self._following
         following.unsettled = False
+        self._young = {}
         following.let_go_beyond_hold(now_s)
         self.waiting = self._gaps.waiting
         for directory, files in list(self._directories.items()):
@@ -269,6 +276,7 @@ class Tail:
         self._idle.clear()
         self._ready.clear()
         self._holding.clear()
+        self._young.clear()
 
     def _place(self, file: LogFile, position: int) -> None:
         def place() -> None:
@@ -379,6 +387,11 @@ class Tail:
                 parts.append(Part(file, file.shipped, end, rows))
                 file.shipped = end
         return Round(left, tuple(parts))
+
+
+def _is_young(file: LogFile) -> bool:
+    """Whether what ``file`` has grown by waits for the next look: it would be held until then, and parsed twice."""
+    return file.treatment.multiline and not file.held and file.size - file.searched < YOUNG_BYTES_MAX
 
 
 def _joining(block: Stretch, now_ns: int, *, is_open: bool) -> join.Segment:
