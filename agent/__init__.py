@@ -15,6 +15,7 @@ identity     the source of a file, from its own first line
 tail         rounds of reading the files that are followed
 following    the files of every container as they come, are renamed, copied, truncated, and go away
 hold         how long deleted files are held open
+holding      files of which lines are held back
 gaps         what is lost for good, until the store has been told
 rate         how fast the logs of a pod are read
 logfile      one followed file: where reading stands, its open partial lines

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from agent.client import Answer
     from agent.discovery import Listing
     from agent.metrics import Metrics
+    from agent.rounds import Round
     from agent.tail import Tail
 
 _log = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ class Collector:
             if not self._readable:
                 await self._pause()
         async with self._lock:
-            sealed = await self._in_thread(self._sealed)
+            sealed = await self._in_thread(self._last)
         if sealed is not None:
             await self._ready.put(sealed)
 
@@ -234,11 +235,20 @@ class Collector:
                 self._read_s = None
         if rounds:
             self._read_s = now_s
+        self._add(rounds, now_s)
+
+    def _add(self, rounds: list[Round], now_s: float) -> None:
         for each in rounds:
             if each.parts:
                 if self._builder.is_empty:
                     self._began_s, self._written_s = now_s, self._looked_before_s
                 self._builder.add(each)
+
+    def _last(self) -> Sealed | None:
+        """What was read, with the lines that are held; None if that is nothing."""
+        self._tail.close_held()
+        self._add([*self._tail.read_round(), *self._tail.lost()], time.monotonic())
+        return self._sealed()
 
     def _measure(self) -> None:
         """Bring the gauges up to date while nothing is read."""

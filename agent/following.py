@@ -57,6 +57,7 @@ class Following:
         self.directories: dict[str, list[LogFile]] = {}
         self.sources: dict[bytes, LogFile] = {}
         self.spoilt: list[GzippedFile] = []
+        self._left: list[LogFile] = []
         self.unsettled = True
 
     def files(self) -> Iterator[LogFile]:
@@ -208,6 +209,11 @@ class Following:
         spoilt, self.spoilt = self.spoilt, []
         return spoilt
 
+    def take_left(self) -> list[LogFile]:
+        """What stands for files that are gone, of which lines were held: they can still be delivered."""
+        left, self._left = self._left, []
+        return left
+
     def close(self) -> None:
         """Close every file."""
         for file in self.files():
@@ -238,8 +244,15 @@ class Following:
         lost.source = file.source or self._lost_source(file)
         lost.placed, lost.committed, lost.shipped = file.placed, file.committed, file.shipped
         lost.time_ns = file.time_ns
+        if file.held and file.placed:
+            # Read already: only what comes behind is lost.
+            left = LogFile(file.directory, file.container, file.entry, file.treatment)
+            left.source, left.format, left.time_ns = file.source, file.format, file.time_ns
+            left.committed, left.shipped, left.read, left.held = file.committed, file.shipped, file.read, file.held
+            self._left.append(left)
+            lost.shipped = file.read
         # Where it was spoilt, its own gap record is on its way.
-        extent = file.shipped if file.spoilt else file.extent
+        extent = lost.shipped if file.spoilt else file.extent
         if loss is Loss.CORRUPT and not file.spoilt:
             extent = None
         self.gaps.declare(lost, extent, loss, now_s)

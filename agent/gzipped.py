@@ -135,11 +135,15 @@ class GzippedFile(LogFile):
 
     def close(self) -> None:
         """Give descriptor and unpacker back; reading can go on where it stands."""
+        self.rest()
+        super().close()
+
+    def rest(self) -> None:
+        """Give the unpacker back: reading on begins by unpacking what has been read."""
         if self._unpacker is not None:
             if self._unpacker.offset >= self._seek:
                 self._seek = self.searched = self.read
             self._start_again()
-        super().close()
 
     def is_unchanged(self, entry: Entry) -> bool:
         """Whether ``entry`` may be this file, seen while it was closed."""

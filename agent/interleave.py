@@ -45,8 +45,10 @@ def interleaved(before: _Ints) -> list[tuple[int, int]]:
 
 
 class Interleaved(msgspec.Struct, frozen=True, eq=False):
-    """Rows of a record and the ``others`` between: their ``order``, and the virtual ``positions`` of the others."""
+    """Rows ``first`` to ``last``, of a record and ``others`` between: their ``order``, the others' ``positions``."""
 
+    first: int
+    last: int
     order: _Ints
     others: _Ints
     positions: _Ints
@@ -69,7 +71,7 @@ def delivered(records: Records, before: _Ints, single: _Bools, span: tuple[int, 
     is_plain = bool((records.positions[rows] == records.heads[rows].astype(np.uint64)).all())
     if not (is_plain and single[others].all()) or base + others.size >= int(records.heads[first]):
         return None
-    return Interleaved(np.concatenate([others, rows[mine]]), others, base + np.arange(others.size))
+    return Interleaved(first, last, np.concatenate([others, rows[mine]]), others, base + np.arange(others.size))
 
 
 def part_where_others_stand(before: _Ints, first: int, last: int) -> None:

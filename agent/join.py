@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from agent import multiline
 from agent.assemble import Records, edges_of
-from agent.interleave import LINES_MAX, delivered, interleaved, part_where_others_stand, roots
+from agent.interleave import LINES_MAX, Interleaved, delivered, interleaved, part_where_others_stand, roots
 from agent.multiline import SOON_NS, Verdict
 from agent.shapes import Sequence
 from agent.splice import before_cut, merged, without, without_held
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 _Ints = npt.NDArray[np.int64]
 _Bools = npt.NDArray[np.bool_]
 
-# A joined record begins and ends within so many bytes of its file, lines of the other stream between counted; what is
-# longer goes on in a record of its own. No more than this is held of a file.
+# The lines of a joined record begin within so many bytes of its file, with those of the other stream between; what is
+# longer goes on in a record of its own. About twice this is held of a file, at most.
 BYTES_MAX: Final = 128 << 10
 # After a record's time no line is expected any more that continues it: the time allowed, and some for the runtime to
 # write what it has stamped.
@@ -90,25 +90,27 @@ class _Links(msgspec.Struct, frozen=True, eq=False):
     """Which rows continue which.
 
     ``before``: int64[n], the row that a row continues, or -1. ``limited``: bool[n], it begins a record because the one
-    before is at its limit. ``ends``: those of the streams that may go on. ``mixed``: bool[s], there are two streams.
+    before is at its limit. ``spans``: the records that rows of others stand in. ``ends``: those of the streams that may
+    go on. ``mixed``: bool[s], there are two streams.
     """
 
     before: _Ints
     limited: _Bools
+    spans: list[Interleaved]
     ends: _Ends
     mixed: _Bools
 
 
-def join(records: Records, segments: Several[Segment]) -> Joined:
-    """Join ``records``, of one segment a file, and hold back those whose end is not known."""
+def join(records: Records, segments: Several[Segment], bytes_max: int = BYTES_MAX) -> Joined:
+    """Join ``records``, of one segment a file, within ``bytes_max``; hold back those whose end is not known."""
     count = len(segments)
     nothing = Joined(records, np.full(count, -1, np.int64), np.zeros(count, np.int64))
     if not records.times.size or not any(segment.joins for segment in segments):
         return nothing
     bounds = np.concatenate([np.zeros(1, np.int64), records.rows.cumsum()])
-    links = _links(records, segments)
+    links = _links(records, segments, bytes_max)
     begins = links.before < 0
-    certain, cut, held, held_ns = _hold(records, segments, bounds, links)
+    certain, cut, held, held_ns = _hold(records, segments, bounds, links, bytes_max)
     if begins.all():
         found = without_held(records, bounds, cut) if (held >= 0).any() else records
     else:
@@ -116,7 +118,7 @@ def join(records: Records, segments: Several[Segment]) -> Joined:
     return Joined(_reached(found, segments, held), held, held_ns)
 
 
-def _links(records: Records, segments: Several[Segment]) -> _Links:
+def _links(records: Records, segments: Several[Segment], bytes_max: int) -> _Links:
     """Which row continues which, and what is in doubt at the end of each stream."""
     stderr = (records.flags & np.uint8(Flag.STDERR)).astype(np.int64)
     key = np.repeat(np.arange(len(segments)), records.rows) * 2 + stderr
@@ -126,8 +128,9 @@ def _links(records: Records, segments: Several[Segment]) -> _Links:
     first = np.ones(key.size, np.bool_)
     first[1:] = sorted_key[1:] != sorted_key[:-1]
     sequence = _sequence(records, segments, order, sorted_key, first)
+    sequence.apart[:] |= sequence.lengths > bytes_max
     verdict = _verdict(sequence, segments, sorted_key)
-    inside = _within_limits(verdict.continues, records.starts[order])
+    inside = _within_limits(verdict.continues, records.starts[order], bytes_max)
     continues = verdict.continues & inside
     limited = np.zeros(key.size, np.bool_)
     limited[order] = verdict.continues & ~inside
@@ -136,13 +139,23 @@ def _links(records: Records, segments: Several[Segment]) -> _Links:
     before[order[rows]] = order[rows - 1]
     starts = np.maximum.accumulate(np.where(continues, 0, np.arange(key.size)))
     lasts = np.append(np.flatnonzero(first)[1:] - 1, key.size - 1)
+    spans = []
+    if not in_order:
+        single = before < 0
+        single[before[before >= 0]] = False
+        for span in interleaved(before):
+            found = delivered(records, before, single, span)
+            if found is None:
+                part_where_others_stand(before, *span)
+            else:
+                spans.append(found)
     mixed = np.bincount(sorted_key[lasts] >> 1, minlength=len(segments)) > 1
     lasts = lasts[~sequence.apart[lasts]]
     doubtful = lasts.copy()
     for place in np.flatnonzero(verdict.soon[lasts] & (verdict.empty[lasts] | verdict.near[lasts])).tolist():
         doubtful[place] = _doubtful(verdict, int(lasts[place]))
     ends = _Ends(sorted_key[lasts] >> 1, order[lasts], order[starts[doubtful]], order[starts[lasts]])
-    return _Links(before, limited, ends, mixed)
+    return _Links(before, limited, spans, ends, mixed)
 
 
 def _doubtful(verdict: Verdict, last: int) -> int:
@@ -157,7 +170,7 @@ def _sequence(records: Records, segments: Several[Segment], order: _Ints, sorted
     """All records, in ``order``."""
     edges = edges_of(records.lengths)
     lengths = records.lengths.astype(np.int64)
-    apart = ((records.flags & np.uint8(_UNJOINABLE)) != 0) | (lengths > BYTES_MAX)
+    apart = (records.flags & np.uint8(_UNJOINABLE)) != 0
     joins = np.array([segment.joins for segment in segments], np.bool_)
     # A record of several pieces never continues another one: while its pieces are read nothing is held.
     pieced = (records.flags & np.uint8(Flag.JOINED)) != 0
@@ -194,18 +207,18 @@ def _part(sequence: Sequence, rows: _Ints) -> Sequence:
     )
 
 
-def _within_limits(continues: _Bools, starts: _Ints) -> _Bools:
-    """Whether a row is within `LINES_MAX` and `BYTES_MAX` of the first of its record."""
+def _within_limits(continues: _Bools, starts: _Ints, bytes_max: int) -> _Bools:
+    """Whether a row is within `LINES_MAX` and ``bytes_max`` of the first of its record."""
     row = np.arange(starts.size)
     first = np.maximum.accumulate(np.where(continues, 0, row))
-    taken = (starts - starts[first]) // BYTES_MAX
+    taken = (starts - starts[first]) // bytes_max
     inside: _Bools = (row - first) % LINES_MAX != 0
     inside[1:] &= taken[1:] == taken[:-1]
     return inside
 
 
 def _hold(
-    records: Records, segments: Several[Segment], bounds: _Ints, links: _Links
+    records: Records, segments: Several[Segment], bounds: _Ints, links: _Links, bytes_max: int
 ) -> tuple[_Ints, _Ints, _Ints, _Ints]:
     """For each segment: where what depends on what follows begins, and where what is held; its offset; its last time.
 
@@ -214,15 +227,15 @@ def _hold(
     ends = links.ends
     times, segment = records.times[ends.last], ends.segment
     read = np.array([each.end for each in segments], np.int64)
-    row = np.where(read[segment] - records.starts[ends.first] < BYTES_MAX, ends.first, ends.own)
+    row = np.where(read[segment] - records.starts[ends.first] < bytes_max, ends.first, ends.own)
     doubt = np.array([each.joins for each in segments], np.bool_)[segment]
     doubt &= np.abs(records.times[bounds[segment + 1] - 1] - times) <= CLOSED_AFTER_NS
-    doubt &= read[segment] - records.starts[row] < BYTES_MAX
+    doubt &= read[segment] - records.starts[row] < bytes_max
     certain = _earliest(links, bounds, segment[doubt], row[doubt])
     doubt &= times > np.array([each.closed_ns for each in segments], np.int64)[segment]
     open_start = np.array([each.end if each.open_start is None else each.open_start for each in segments], np.int64)
     # Where it is too much to hold: nothing behind the beginning of an open line has lines of others between its own.
-    doubt &= (read - open_start < BYTES_MAX)[segment]
+    doubt &= (read - open_start < bytes_max)[segment]
     cut = _earliest(links, bounds, segment[doubt], row[doubt])
     held = np.full(len(segments), -1, np.int64)
     held_ns = np.zeros(len(segments), np.int64)
@@ -256,18 +269,13 @@ def _joined(records: Records, bounds: _Ints, links: _Links, certain: _Ints, cut:
     before = links.before.copy()
     positions = records.positions.copy()
     order = np.arange(before.size)
-    if links.mixed.any():
-        single = before < 0
-        single[before[before >= 0]] = False
-        for first, last in interleaved(before):
-            number = int(np.searchsorted(bounds, first, "right")) - 1
-            is_whole = last < certain[number] and not links.limited[first]
-            rows = delivered(records, before, single, (first, last)) if is_whole else None
-            if rows is None:
-                part_where_others_stand(before, first, last)
-            else:
-                order[first : last + 1] = rows.order
-                positions[rows.others] = rows.positions
+    for rows in links.spans:
+        number = int(np.searchsorted(bounds, rows.first, "right")) - 1
+        if rows.last < certain[number] and not links.limited[rows.first]:
+            order[rows.first : rows.last + 1] = rows.order
+            positions[rows.others] = rows.positions
+        else:
+            part_where_others_stand(before, rows.first, rows.last)
     kept = before_cut(bounds, cut)[order]
     order = order[kept]
     begins = before[order] < 0

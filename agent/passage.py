@@ -69,9 +69,10 @@ class Passage(msgspec.Struct, frozen=True, eq=False):
         text[inside] = np.frombuffer(self.body, np.uint8)
         return text.tobytes()
 
-    def shortened(self, bytes_max: int) -> Passage:
-        """Every record with its first ``bytes_max`` bytes at most."""
-        return Passage(b"".join([record[:bytes_max] for record in self.records()]), np.minimum(self.lengths, bytes_max))
+    def shortened(self, limits: npt.NDArray[np.int64]) -> Passage:
+        """Every record with as many of its first bytes as its limit, at most."""
+        pairs = zip(self.records(), limits.tolist(), strict=True)
+        return Passage(b"".join([record[:limit] for record, limit in pairs]), np.minimum(self.lengths, limits))
 
 
 def separated(text: bytes, separator: int) -> Passage:

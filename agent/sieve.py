@@ -92,9 +92,11 @@ class Sieve:
                 kept[rows[dropped]] = False
                 passage, rows = passage.only(~dropped), rows[~dropped]
             redacted = self._redacted(passage, treatment.redact)
-            cut = redacted.lengths > self._record_bytes_max
+            # Only what a replacement has made too long: what was joined may be longer than a line.
+            limits = np.maximum(passage.lengths, self._record_bytes_max)
+            cut = redacted.lengths > limits
             if cut.any():
-                redacted = redacted.shortened(self._record_bytes_max)
+                redacted = redacted.shortened(limits)
                 flags = flags.copy()
                 flags[rows[cut]] |= np.uint8(Flag.TRUNCATED)
             is_changed = is_changed or redacted is not passage or bool(dropped.any())

@@ -9,19 +9,21 @@ no event to lose and the same cost whatever they write.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from typing import TYPE_CHECKING, Final
 
 from agent import join
 from agent.accounts import Accounts, lag
-from agent.assemble import Assembly, Records, assemble, flush
+from agent.assemble import Records, assemble, flush
 from agent.errors import ReplacedError, UnpackError
 from agent.following import Following
 from agent.forecast import Rotation
 from agent.gaps import count_gap, gap_round
 from agent.gzipped import GzippedFile
 from agent.hold import Hold
+from agent.holding import Holding, is_young
 from agent.lines import Lines, Segment
 from agent.logfile import LogFile, Loss
 from agent.rate import Rates
@@ -49,8 +51,6 @@ PATIENCE_S: Final = 30.0
 THOROUGH_EVERY_S: Final = 3.0
 # A file that has not grown for this long is asked only every other time: with thousands of them, to ask is what costs.
 IDLE_AFTER_S: Final = 10.0
-# What is less, newly written, is not worth a round of its own, unless it is to be delivered at once.
-YOUNG_BYTES_MAX: Final = 16 << 10
 # Compressed files that are being unpacked at once, a megabyte each; the others wait for their turn.
 UNPACKING_MAX: Final = 4
 
@@ -69,6 +69,7 @@ class Tail:
         rules: Rules | None = None,
     ) -> None:
         self._record_bytes_max = record_bytes_max
+        self._joined_bytes_max = min(join.BYTES_MAX, record_bytes_max)
         self._metrics = metrics
         self._accounts = Accounts(rotation or Rotation())
         self._following = Following(cluster, metrics, hold or Hold(), self._accounts, rules or Rules())
@@ -84,9 +85,10 @@ class Tail:
         self._idle: list[tuple[LogFile, int]] = []
         self._is_idle_asked = False
         self._ready: dict[LogFile, None] = {}
-        # Those that have something to read, but whose pod is over its rate; those of which lines are held.
+        # Those that have something to read, but whose pod is over its rate; those whose turn to be unpacked is to come.
         self._deferred: list[LogFile] = []
-        self._holding: dict[LogFile, None] = {}
+        self._queued: list[LogFile] = []
+        self._holding = Holding()
         # Those that have grown a little since the look before the last.
         self._young: dict[LogFile, None] = {}
         self._unpacking: set[GzippedFile] = set()
@@ -109,7 +111,7 @@ class Tail:
     def look(self) -> bool:
         """See which files have grown; open, identify and close where it is time. Whether something can be read."""
         now_s = time.monotonic()
-        closing = self._close_held(now_s)
+        closing = self._holding.close(now_s)
         if self._following.unsettled or now_s >= self._thorough_s:
             self._look_at_all(now_s)
             return bool(self._ready)
@@ -119,23 +121,15 @@ class Tail:
         for file in grown:
             self._following.look_at(file, now_s)
             self.waiting = self.waiting or file.awaits_place(now_s)
-        ripe, self._young = self._young, {file: None for file in grown if _is_young(file) and file not in self._young}
+        ripe, self._young = self._young, {file: None for file in grown if is_young(file) and file not in self._young}
         old = [file for file in grown if file not in self._young]
-        self._find_ready((*self._deferred, *self._ready, *old, *ripe, *closing), now_s)
+        self._find_ready((*self._deferred, *self._queued, *self._ready, *old, *ripe, *closing), now_s)
         return bool(self._ready)
 
     @property
     def readable(self) -> bool:
         """Whether more can be read of what the last look found."""
         return any(file.readable for file in self._ready)
-
-    def _close_held(self, now_s: float) -> list[LogFile]:
-        """Files whose lines that are held shall wait no longer."""
-        closing = [file for file in self._holding if not file.held or now_s >= file.held_until_s]
-        for file in closing:
-            file.closing = bool(file.held)
-            del self._holding[file]
-        return closing
 
     def _look_at_all(self, now_s: float) -> None:
         following = self._following
@@ -162,12 +156,12 @@ class Tail:
             if file.fd is not None and not isinstance(file, GzippedFile):
                 of = self._idle if now_s - file.grown_s > IDLE_AFTER_S else self._open
                 of.append((file, file.fd))
-        self._find_ready((*self._deferred, *self._ready, *self.files()), now_s)
+        self._find_ready((*self._deferred, *self._queued, *self._ready, *self.files()), now_s)
         self._thorough_s = now_s + THOROUGH_EVERY_S
 
     def _find_ready(self, files: Iterable[LogFile], now_s: float) -> None:
         """Those of ``files`` that can be read now; of a pod that is over its rate, who has waited comes first."""
-        self._ready, self._deferred = {}, []
+        self._ready, self._deferred, self._queued = {}, [], []
         for file in dict.fromkeys(files):
             if file.readable:
                 if self._rates.defers(file, now_s):
@@ -210,6 +204,11 @@ class Tail:
             self._place(file, position)
         return astray
 
+    def close_held(self) -> None:
+        """Have the lines that are held delivered with the next round, as far as they go."""
+        closing = self._holding.close(math.inf)
+        self._find_ready((*self._ready, *closing), time.monotonic())
+
     def displace(self) -> None:
         """Know of no file any more where to read on: the store may not be the one it was."""
         for file in self.files():
@@ -237,8 +236,8 @@ class Tail:
         return [self._round(records, [file]) for file, records in found]
 
     def lost(self) -> list[Round]:
-        """The records of what was found to be lost; to be called after each `read_round`."""
-        rounds = []
+        """The records of what was found to be lost, and of lines that were held of it; to be called after a round."""
+        rounds = self._rounds([held(file) for file in self._following.take_left()])
         for file in self._following.take_spoilt():
             if file.held:
                 rounds += self._rounds([held(file)])
@@ -267,7 +266,7 @@ class Tail:
         self._metrics.lag_seconds.set(lag_s)
         self._metrics.rotation_forecast.set(self._accounts.measure(self._directories, now_s))
         self._rates.measure(self._deferred, now_s)
-        self._metrics.open_line_bytes.set(self._unfinished.held_bytes)
+        self._metrics.open_line_bytes.set(self._unfinished.held_bytes + self._holding.held_bytes)
 
     def close(self) -> None:
         """Close every file."""
@@ -275,7 +274,6 @@ class Tail:
         self._open.clear()
         self._idle.clear()
         self._ready.clear()
-        self._holding.clear()
         self._young.clear()
 
     def _place(self, file: LogFile, position: int) -> None:
@@ -301,13 +299,17 @@ class Tail:
                 self._ready.pop(ready)
                 self._deferred.append(ready)
                 continue
+            if isinstance(file, GzippedFile) and not self._may_unpack(file):
+                self._ready.pop(ready)
+                self._queued.append(ready)
+                continue
             block = self._read(file)
             # Whoever was served comes last next time, and whoever had its turn.
             for each in (ready, file):
                 self._ready.pop(each, None)
                 self._ready[each] = None
             if block is not None:
-                self._rates.take(file, len(block.data), now_s)
+                self._rates.take(file, len(block.data) - block.again, now_s)
                 yield block
                 size += len(block.data)
                 if size >= ROUND_BYTES_MAX:
@@ -315,8 +317,6 @@ class Tail:
 
     def _read(self, file: LogFile) -> Stretch | None:
         """The next whole lines of ``file``; None if it has none."""
-        if isinstance(file, GzippedFile) and not self._may_unpack(file):
-            return None
         try:
             return read(file, self._record_bytes_max)
         except ReplacedError:
@@ -328,9 +328,14 @@ class Tail:
         return None
 
     def _may_unpack(self, file: GzippedFile) -> bool:
+        """Whether there is a place for ``file``: at need, that of one whose pod is over its rate."""
         self._unpacking = {each for each in self._unpacking if each.is_unpacking and each.readable}
         if file not in self._unpacking and len(self._unpacking) >= UNPACKING_MAX:
-            return False
+            idle = next((each for each in self._deferred if each in self._unpacking), None)
+            if not isinstance(idle, GzippedFile):
+                return False
+            idle.rest()
+            self._unpacking.remove(idle)
         self._unpacking.add(file)
         return True
 
@@ -354,25 +359,10 @@ class Tail:
         opened = [bool(file.assembly.open_lines) for file in files]
         records = assemble(lines, [file.assembly for file in files], segments, self._record_bytes_max)
         now_ns = time.time_ns()
-        segments_read = zip(blocks, opened, strict=True)
-        joined = join.join(records, [_joining(block, now_ns, is_open=is_open) for block, is_open in segments_read])
+        joined = join.join(records, list(self._holding.segments(blocks, opened, now_ns)), self._joined_bytes_max)
         found = self._round(joined.records, files)
-        for block, offset, last_ns in zip(blocks, joined.held.tolist(), joined.held_ns.tolist(), strict=True):
-            self._hold(block, offset, (last_ns + join.CLOSED_AFTER_NS - now_ns) / 1e9)
+        self._holding.hold(blocks, joined, now_ns)
         return found
-
-    def _hold(self, block: Stretch, offset: int, wait_s: float) -> None:
-        """Hold the lines of ``block`` from ``offset`` on; none if it is -1."""
-        file = block.file
-        if offset < 0:
-            file.hold(b"")
-            return
-        # A time that lies ahead is a clock's fault, and no reason to wait longer.
-        longest_s = join.CLOSED_AFTER_NS / 1e9
-        until_s = time.monotonic() + min(max(wait_s, 0.0), longest_s)
-        file.hold(block.data[offset - block.segment.position :], until_s)
-        file.assembly = Assembly(file.shipped)
-        self._holding[file] = None
 
     def _round(self, records: Records, files: list[LogFile]) -> Round:
         """What is left of ``records`` by the rules of ``files``; a file is reached further also if nothing is left."""
@@ -387,23 +377,3 @@ class Tail:
                 parts.append(Part(file, file.shipped, end, rows))
                 file.shipped = end
         return Round(left, tuple(parts))
-
-
-def _is_young(file: LogFile) -> bool:
-    """Whether what ``file`` has grown by waits for the next look: it would be held until then, and parsed twice."""
-    return file.treatment.multiline and not file.held and file.size - file.searched < YOUNG_BYTES_MAX
-
-
-def _joining(block: Stretch, now_ns: int, *, is_open: bool) -> join.Segment:
-    """What is known of the file of ``block``; ``is_open``: a line was, before this."""
-    file = block.file
-    closed_ns = join.NEVER
-    if block.is_last or is_open:
-        closed_ns = join.ALWAYS  # what was read of the open line would not be read again
-    elif file.searched >= file.size:
-        closed_ns = now_ns - join.CLOSED_AFTER_NS
-    end = block.segment.position + block.segment.size
-    how = file.treatment
-    return join.Segment(
-        file.shipped, end, closed_ns, file.assembly.open_start, joins=how.multiline, start=how.multiline_start
-    )

@@ -6,6 +6,7 @@ import gzip
 import logging
 import os
 import shutil
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -384,3 +385,36 @@ def test_five_hundred_pods_that_start_at_once_and_end_are_complete(tailed: Taile
     wait(tailed, clock)
     assert sorted(tailed.bodies) == sorted(b"line %d" % number for number in range(5000))
     assert (tailed.gaps, list(tailed.tail.files())) == ([], [])
+
+
+def now(text: str) -> bytes:
+    """A line written now, which is held for a moment."""
+    now_ns = time.time_ns()
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now_ns // 10**9))
+    return f"{stamp}.{now_ns % 10**9:09}Z stdout F {text}\n".encode()
+
+
+def test_lines_that_were_read_and_held_when_the_file_was_truncated_are_not_lost(tailed: TailedNode) -> None:
+    path = tailed.write(LIVE, now("first"))
+    tailed.settle()
+    assert tailed.bodies == []
+    path.write_bytes(now("another"))
+    tailed.look()
+    tailed.ship()
+    assert (tailed.bodies, tailed.gaps) == ([b"first"], [])
+
+
+def test_lines_that_are_held_are_delivered_when_the_agent_ends(tailed: TailedNode) -> None:
+    tailed.write(LIVE, now("first"))
+    tailed.settle()
+    tailed.tail.close_held()
+    tailed.ship()
+    assert tailed.bodies == [b"first"]
+
+
+def test_what_is_held_in_all_is_bounded(tailed: TailedNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.holding.HELD_BYTES_MAX", 300)
+    for pod in range(9):
+        tailed.write(f"a_b_{pod}/web/0.log", now("held"))
+        tailed.settle()
+    assert len(tailed.bodies) in range(1, 9)

@@ -208,6 +208,20 @@ def test_held_back_is_only_so_much() -> None:
     assert len(reader.text) - reader.held < join.BYTES_MAX
 
 
+def test_a_chain_of_records_that_overlap_in_both_streams_is_not_held() -> None:
+    chain = []
+    for _ in range(400):
+        chain += [Line(b"a" * 200, 0), Line(b"b" * 200, 0, ERR), Line(b"\tat a", 0), Line(b"\tat b", 0, ERR)]
+    reader = Reader(text_of(chain))
+    for end in range(20_000, len(reader.text), 20_000):
+        reader.take(end)
+        assert end - reader.held < 2 * join.BYTES_MAX
+    assert lines_by_stream(reader.take_all()) == {
+        OUT: [line.message for line in chain if line.stream == OUT],
+        ERR: [line.message for line in chain if line.stream == ERR],
+    }
+
+
 MESSAGES = (
     b"2026-11-24 INFO fine",
     b"java.lang.IllegalStateException: boom",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import stat
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -125,21 +124,30 @@ class Cluster:
         """Wait until the agent has every byte of the plain log files there are committed."""
 
         async def all_committed() -> bool:
-            files: list[dict[str, Any]] = (await self.status())["files"]
-            return self.bytes_on_node() == sum(int(file["committed"]) for file in files if not file["deleted"])
+            return self.committed((await self.status())["files"]).items() >= self.plain_files().items()
 
         await self.until(all_committed, deadline_s)
 
     def bytes_on_node(self) -> int:
         """Bytes in the plain log files of the node."""
-        total = 0
+        return sum(self.plain_files().values())
+
+    @staticmethod
+    def committed(files: list[dict[str, Any]]) -> dict[str, int]:
+        """Size of every file in a status of which nothing is left to be committed."""
+        done = [file for file in files if not (file["deleted"] or file["lag_bytes"])]
+        return {os.path.realpath(file["path"]): int(file["size"]) for file in done}
+
+    def plain_files(self) -> dict[str, int]:
+        """Size of every plain log file of the node."""
+        found: dict[str, int] = {}
         for root in (self.pods_dir, self.docker_dir):
             for directory, _, names in os.walk(root):
                 for name in names:
-                    found = os.lstat(f"{directory}/{name}")
-                    if ".log" in name and not name.endswith((".gz", ".tmp")) and stat.S_ISREG(found.st_mode):
-                        total += found.st_size
-        return total
+                    path = os.path.realpath(f"{directory}/{name}")
+                    if ".log" in name and not name.endswith((".gz", ".tmp")):
+                        found[path] = os.stat(path).st_size
+        return found
 
     async def compare(self, node: Node, form: str = "json") -> Report:
         """Everything the store gives back against what ``node`` wrote."""
