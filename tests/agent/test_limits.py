@@ -15,6 +15,7 @@ import pytest
 import zstandard
 from aiohttp import web
 
+from agent.join import CLOSED_AFTER_NS
 from service.options import Address
 from service.web import json_response, serve
 from simulator.children import Child
@@ -173,7 +174,8 @@ async def test_a_pod_that_writes_as_fast_as_it_can_delays_the_others_by_less_tha
         await flood.wait()
         peak = peak_mib(child)
     late_s = sorted(taking.late_s)
-    assert late_s[-1] < 1.0
+    # Besides, every line waits whether another one belongs to it.
+    assert late_s[-1] - CLOSED_AFTER_NS / 1e9 < 1.0
     assert peak < PEAK_MIB_MAX
 
 

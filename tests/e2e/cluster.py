@@ -7,6 +7,7 @@ import contextlib
 import os
 import time
 from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import aiohttp
@@ -22,7 +23,6 @@ from tests.e2e.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
-    from pathlib import Path
 
 # Longest wait for what takes a second or two on a quiet machine.
 DEADLINE_S: Final = 90.0
@@ -144,9 +144,9 @@ class Cluster:
         for root in (self.pods_dir, self.docker_dir):
             for directory, _, names in os.walk(root):
                 for name in names:
-                    path = os.path.realpath(f"{directory}/{name}")
+                    path = Path(f"{directory}/{name}").resolve()
                     if ".log" in name and not name.endswith((".gz", ".tmp")):
-                        found[path] = os.stat(path).st_size
+                        found[str(path)] = path.stat().st_size
         return found
 
     async def compare(self, node: Node, form: str = "json") -> Report:
