@@ -32,7 +32,7 @@ _BODY_BYTES_MAX: Final = BATCH_BYTES_MAX + (1 << 20)
 class Counts(msgspec.Struct):
     """What came since `/counts` was asked last; ``late_s``: the longest from a record's time to its being taken.
 
-    ``total``: records since the start.
+    ``total``: lines since the start.
     """
 
     total: int = 0
@@ -75,8 +75,10 @@ class Acknowledging:
                 oldest_ns = int(np.min(batch.times[first : first + chunk.rows]))
                 self._counts.late_s = max(self._counts.late_s, (now_ns - oldest_ns) / 1e9)
             first += chunk.rows
-        self._counts.total += first
-        self._counts.records += first
+        # Joined records have their lines in one.
+        lines = first + bytes(batch.body).count(b"\n")
+        self._counts.total += lines
+        self._counts.records += lines
         self._counts.batches += 1
         return self._answer({chunk.source.hex() for chunk in batch.chunks})
 
