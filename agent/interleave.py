@@ -31,61 +31,85 @@ _Ints = npt.NDArray[np.int64]
 _Bools = npt.NDArray[np.bool_]
 
 
-def interleaved(before: _Ints) -> list[tuple[int, int]]:
-    """First and last row of the records that have rows of others between theirs, in order of the first."""
+class Spans(msgspec.Struct, frozen=True, eq=False):
+    """Joined records that rows of others stand in: the ``first`` and the ``last`` row of each, rising: int64[k]."""
+
+    first: _Ints
+    last: _Ints
+
+    def only(self, which: _Bools) -> Spans:
+        """Those of them."""
+        return Spans(self.first[which], self.last[which])
+
+
+def interleaved(records: Records, before: _Ints) -> Spans:
+    """The records that others stand in and that can be whole; the rest is parted: this changes ``before``.
+
+    ``before``: int64[n], the row that a row continues, or -1. Those left do not overlap.
+    """
     row = np.arange(before.size)
     apart = (before >= 0) & (before != row - 1)
     if not apart.any():
-        return []
-    root = roots(np.where(before < 0, row, before))
+        return Spans(row[:0], row[:0])
+    root = _roots(before)
+    size = np.bincount(root, minlength=before.size)
     last = np.zeros(before.size, np.int64)
     np.maximum.at(last, root, row)
-    found = np.unique(root[apart])
-    return list(zip(found.tolist(), last[found].tolist(), strict=True))
+    first = np.unique(root[apart])
+    found = Spans(first, last[first])
+    own = size[first]
+    others = found.last - first + 1 - own
+    plain = records.positions == records.heads.astype(np.uint64)
+    # Rows between are records by themselves if all that are not are the record's own.
+    is_whole = (_count(size[root] > 1, found) == own) & (_count(~plain, found) == 0)
+    is_whole &= records.starts[first] + 1 + others < records.heads[first]
+    part(before, found.only(~is_whole))
+    return found.only(is_whole)
 
 
-class Interleaved(msgspec.Struct, frozen=True, eq=False):
-    """Rows ``first`` to ``last``, of a record and ``others`` between: their ``order``, the others' ``positions``."""
-
-    first: int
-    last: int
-    order: _Ints
-    others: _Ints
-    positions: _Ints
+def _count(which: _Bools, spans: Spans) -> _Ints:
+    """How many of ``which`` lie in each of ``spans``."""
+    total = np.concatenate([np.zeros(1, np.int64), which.cumsum()])
+    count: _Ints = total[spans.last + 1] - total[spans.first]
+    return count
 
 
-def delivered(records: Records, before: _Ints, single: _Bools, span: tuple[int, int]) -> Interleaved | None:
-    """The others first, inside the first line of the record that rows ``span`` begin and end; None if that cannot be.
+def part(before: _Ints, spans: Spans) -> None:
+    """Leave of the records of ``spans`` only what stands next to each other: this changes ``before``."""
+    if spans.first.size:
+        row = np.arange(before.size)
+        parted = np.zeros(before.size, np.bool_)
+        parted[spans.first] = True
+        before[parted[_roots(before)] & (before != row - 1)] = -1
 
-    ``single``: the rows that are records by themselves.
+
+def in_turn(records: Records, before: _Ints, spans: Spans) -> tuple[_Ints, npt.NDArray[np.uint64]]:
+    """All rows in the order in which they are delivered, and their positions, by row; ``spans`` do not overlap.
+
+    The rows of others in a record come before its own, inside its first line.
     """
-    first, last = span
-    rows = np.arange(first, last + 1)
-    mine = np.zeros(rows.size, np.bool_)
-    row = last
-    while row >= first:
-        mine[row - first] = True
-        row = int(before[row])
-    others = rows[~mine]
-    base = int(records.starts[first]) + 1
-    is_plain = bool((records.positions[rows] == records.heads[rows].astype(np.uint64)).all())
-    if not (is_plain and single[others].all()) or base + others.size >= int(records.heads[first]):
-        return None
-    return Interleaved(first, last, np.concatenate([others, rows[mine]]), others, base + np.arange(others.size))
+    row = np.arange(before.size)
+    positions = records.positions.copy()
+    if not spans.first.size:
+        return row, positions
+    number = np.searchsorted(spans.first, row, "right") - 1
+    inside = (number >= 0) & (row <= spans.last[number])
+    first = np.where(inside, spans.first[number], row)
+    own = _roots(before) == first
+    others = np.flatnonzero(inside & ~own)
+    # Counted from the first of the others in the same record.
+    rank = np.arange(others.size) - np.searchsorted(first[others], first[others])
+    positions[others] = records.starts[first[others]] + 1 + rank
+    return np.lexsort((row, own, first)), positions
 
 
-def part_where_others_stand(before: _Ints, first: int, last: int) -> None:
-    """Leave of the record from row ``first`` to ``last`` only what stands next to each other."""
-    row = last
-    while row > first:
-        earlier = int(before[row])
-        if earlier != row - 1:
-            before[row] = -1
-        row = earlier
+def _roots(before: _Ints) -> _Ints:
+    """The first row of each row's record, by doubling steps back."""
+    return roots(np.where(before < 0, np.arange(before.size), before))
 
 
 def roots(earlier: _Ints) -> _Ints:
     """The first row of each row's record, by doubling steps back. ``earlier``: the row before in it, or itself."""
-    for _ in range(LINES_MAX.bit_length()):
-        earlier = earlier[earlier]
+    while not ((root := earlier[earlier]) == earlier).all():
+        earlier = root
     return earlier

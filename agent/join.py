@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from agent import multiline
 from agent.assemble import Records, edges_of
-from agent.interleave import LINES_MAX, Interleaved, delivered, interleaved, part_where_others_stand, roots
+from agent.interleave import LINES_MAX, Spans, in_turn, interleaved, part, roots
 from agent.multiline import SOON_NS, Verdict
 from agent.shapes import Sequence
 from agent.splice import before_cut, merged, without, without_held
@@ -96,7 +96,7 @@ class _Links(msgspec.Struct, frozen=True, eq=False):
 
     before: _Ints
     limited: _Bools
-    spans: list[Interleaved]
+    spans: Spans
     ends: _Ends
     mixed: _Bools
 
@@ -139,16 +139,7 @@ def _links(records: Records, segments: Several[Segment], bytes_max: int) -> _Lin
     before[order[rows]] = order[rows - 1]
     starts = np.maximum.accumulate(np.where(continues, 0, np.arange(key.size)))
     lasts = np.append(np.flatnonzero(first)[1:] - 1, key.size - 1)
-    spans = []
-    if not in_order:
-        single = before < 0
-        single[before[before >= 0]] = False
-        for span in interleaved(before):
-            found = delivered(records, before, single, span)
-            if found is None:
-                part_where_others_stand(before, *span)
-            else:
-                spans.append(found)
+    spans = interleaved(records, before)
     mixed = np.bincount(sorted_key[lasts] >> 1, minlength=len(segments)) > 1
     lasts = lasts[~sequence.apart[lasts]]
     doubtful = lasts.copy()
@@ -267,15 +258,10 @@ def _whole(links: _Links, begin: int, first: int, end: int) -> int:
 def _joined(records: Records, bounds: _Ints, links: _Links, certain: _Ints, cut: _Ints) -> Records:
     """The records of each segment before its ``cut``, joined."""
     before = links.before.copy()
-    positions = records.positions.copy()
-    order = np.arange(before.size)
-    for rows in links.spans:
-        number = int(np.searchsorted(bounds, rows.first, "right")) - 1
-        if rows.last < certain[number] and not links.limited[rows.first]:
-            order[rows.first : rows.last + 1] = rows.order
-            positions[rows.others] = rows.positions
-        else:
-            part_where_others_stand(before, rows.first, rows.last)
+    segment = np.searchsorted(bounds, links.spans.first, "right") - 1
+    is_certain = (links.spans.last < certain[segment]) & ~links.limited[links.spans.first]
+    part(before, links.spans.only(~is_certain))
+    order, positions = in_turn(records, before, links.spans.only(is_certain))
     kept = before_cut(bounds, cut)[order]
     order = order[kept]
     begins = before[order] < 0

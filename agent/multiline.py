@@ -75,6 +75,11 @@ SOON_NS: Final = 200_000_000
 # What begins like a record of its own must follow more closely: programs write a trace and its announcement at once.
 NEAR_NS: Final = 20_000_000
 
+# By what they look like: those that are parts of a trace by themselves, and those that are behind its frames.
+_PARTS: Final = np.zeros(256, np.bool_)
+_PARTS[[SIGNAL, GOROUTINE, NOTE, BACKTRACE, STACK, BETWEEN, LISTED]] = True
+_PARTS_BEHIND_FRAMES: Final = np.zeros(256, np.bool_)
+_PARTS_BEHIND_FRAMES[[CAUSED, CLOSING, EXIT, END]] = True
 # What a record that ends like this announces goes on in the next one.
 _ANNOUNCING: Final = np.frombuffer(b":=(,", np.uint8)
 # The first line of a record of java.util.logging, and of a thread dump.
@@ -171,9 +176,9 @@ def _continues(sequence: Sequence, codes: Codes, soon: _Bools, near: _Bools) -> 
     text = codes == TEXT
 
     # Lines that are parts of a trace by themselves.
-    found = near & np.isin(codes, (SIGNAL, GOROUTINE, NOTE, BACKTRACE, STACK, BETWEEN, LISTED))
+    found = near & _PARTS[codes]
     found |= near & (codes == NODE) & ((before == EMPTY) | (before == CLOSING) | after_indented)
-    found |= soon & after_indented & np.isin(codes, (CAUSED, CLOSING, EXIT, END))
+    found |= soon & after_indented & _PARTS_BEHIND_FRAMES[codes]
     found |= near & text & (before == PANICKED)
     found |= near & text & (before == FROM) & (after == FROM) & near_after
     # Lines that are by what stands before them.

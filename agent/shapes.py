@@ -108,15 +108,21 @@ _PREFIXES: Final = (
     (b"FINE: ", LEVEL, None),
     (b"FINER: ", LEVEL, None),
     (b"FINEST: ", LEVEL, None),
-    (b"{", OPENING, re.compile(rb"[{\[(]\s*$")),
-    (b"[", OPENING, re.compile(rb"[{\[(]\s*$")),
 )
 _SPACES: Final = b" \t"
 _CLOSERS: Final = b"}])"
+_OPENERS: Final = b"{["
 # First bytes that say something at all.
 _TELLING: Final = np.zeros(256, np.bool_)
-_TELLING[[*_SPACES, *_CLOSERS, ord("\r"), *{prefix[0] for prefix, _, _ in _PREFIXES}]] = True
+_TELLING[[*_SPACES, *_CLOSERS, *_OPENERS, ord("\r"), *{prefix[0] for prefix, _, _ in _PREFIXES}]] = True
 _CLOSING_BYTES_MAX: Final = 3
+# What a first byte says by itself.
+_FIRST: Final = np.zeros(256, np.uint8)
+_FIRST[[*_SPACES]] = INDENTED
+_FIRST[[*_CLOSERS]] = CLOSING
+_FIRST[[*_OPENERS]] = OPENING
+_WHITE: Final = np.zeros(256, np.bool_)
+_WHITE[[*b" \t\r"]] = True
 _LOOK_BYTES: Final = 512  # of a text, for an expression
 
 
@@ -150,12 +156,16 @@ def codes_of(sequence: Sequence) -> Codes:
         return codes
     lengths = sequence.lengths[rows]
     words = _first_words(sequence.text, sequence.begins[rows]) & _OWN[np.minimum(lengths, _WORD_BYTES)]
-    head = words & np.uint64(0xFF)
-    found = np.zeros(rows.size, np.uint8)
-    found[np.isin(head, np.frombuffer(_SPACES, np.uint8))] = INDENTED
-    found[np.isin(head, np.frombuffer(_CLOSERS, np.uint8)) & (lengths <= _CLOSING_BYTES_MAX)] = CLOSING
-    found[(lengths <= _WORD_BYTES) & _is_blank(words, lengths)] = EMPTY
+    found = _FIRST[words & np.uint64(0xFF)]
+    found[(found == CLOSING) & (lengths > _CLOSING_BYTES_MAX)] = TEXT
+    found[(found == OPENING) & (lengths > 1)] = TEXT
+    short = np.flatnonzero(lengths <= _WORD_BYTES)
+    found[short[_is_blank(words[short], lengths[short])]] = EMPTY
+    heads = np.zeros(256, np.bool_)
+    heads[words & np.uint64(0xFF)] = True
     for prefix, code, whole in _PREFIXES:
+        if not heads[prefix[0]]:
+            continue
         width = min(len(prefix), _WORD_BYTES)
         hits = np.flatnonzero((words & _OWN[width]) == _word(prefix))
         if whole is not None:
@@ -180,7 +190,7 @@ def _first_words(text: npt.NDArray[np.uint8], begins: _Ints) -> npt.NDArray[np.u
 def _is_blank(words: npt.NDArray[np.uint64], lengths: _Ints) -> _Bools:
     """Whether texts of at most eight bytes are white space."""
     letters = words.view(np.uint8).reshape(-1, _WORD_BYTES)
-    white = np.isin(letters, np.frombuffer(b" \t\r", np.uint8))
+    white = _WHITE[letters]
     white |= np.arange(_WORD_BYTES) >= lengths[:, np.newaxis]
     blank: _Bools = np.logical_and.reduce(white, axis=1)
     return blank
@@ -188,6 +198,8 @@ def _is_blank(words: npt.NDArray[np.uint64], lengths: _Ints) -> _Bools:
 
 def matches(pattern: re.Pattern[bytes], sequence: Sequence, rows: _Ints) -> _Bools:
     """Which of the ``rows`` match ``pattern``, one by one: they are the few that begin like it."""
+    if not rows.size:
+        return np.zeros(0, np.bool_)
     begins, lengths = sequence.begins[rows].tolist(), np.minimum(sequence.lengths[rows], _LOOK_BYTES).tolist()
     text = sequence.text.data
     return np.array(

@@ -24,7 +24,6 @@ from agent.gaps import count_gap, gap_round
 from agent.gzipped import GzippedFile
 from agent.hold import Hold
 from agent.holding import Holding, is_young
-from agent.lines import Lines, Segment
 from agent.logfile import LogFile, Loss
 from agent.rate import Rates
 from agent.rounds import Part, Round
