@@ -45,6 +45,9 @@ class Holding:
         """Hold what ``joined`` says of ``blocks``."""
         for block, offset, last_ns in zip(blocks, joined.held.tolist(), joined.held_ns.tolist(), strict=True):
             file = block.file
+            if file in self._files:
+                self.held_bytes -= len(file.held)
+                del self._files[file]
             if offset < 0:
                 file.hold(b"")
                 continue

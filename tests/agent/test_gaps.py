@@ -418,3 +418,15 @@ def test_what_is_held_in_all_is_bounded(tailed: TailedNode, monkeypatch: pytest.
         tailed.write(f"a_b_{pod}/web/0.log", now("held"))
         tailed.settle()
     assert len(tailed.bodies) in range(1, 9)
+
+
+def test_what_is_held_of_a_file_counts_once(tailed: TailedNode) -> None:
+    tailed.write(LIVE, now("held"))
+    tailed.settle()
+    (file,) = tailed.tail.files()
+    for _ in range(3):  # read again, without a look at all files between
+        tailed.write(LIVE, now("held"))
+        file.look(time.monotonic())
+        tailed.tail._ready[file] = None
+        tailed.tail.read_round()
+        assert tailed.tail._holding.held_bytes == len(file.held) > 0
