@@ -188,9 +188,9 @@ def _stages(given: Given) -> tuple[Stage, ...]:
     levels = tuple(_level(value) for value in given.every("level"))
     if levels:
         stages.append(LabelFilter(matcher(LEVEL, levels)))
-    stages += [LineFilter(LineOp.CONTAINS, value) for value in given.every("grep")]
-    stages += [LineFilter(LineOp.LACKS, value) for value in given.every("not")]
-    stages += [LineFilter(LineOp.MATCHES, value) for value in given.every("regex")]
+    stages += [LineFilter.of(LineOp.CONTAINS, value) for value in given.every("grep")]
+    stages += [LineFilter.of(LineOp.LACKS, value) for value in given.every("not")]
+    stages += [LineFilter.of(LineOp.MATCHES, value) for value in given.every("regex")]
     return tuple(stages)
 
 

@@ -1,6 +1,7 @@
 """The query language: everything that asks for records is first a LogQL tree, then one SQL statement.
 
-tree       a query as a value: which streams, which lines, which time, how many
+tree       log queries as a value: which streams, which lines, what becomes of them; which time, how many
+metric     metric queries as a value: samples made of records, series made of samples
 patterns   globs and literals into the regular expressions of matchers, and back
 compiler   a tree into SQL with bound parameters
 """

@@ -138,19 +138,28 @@ def _holds(subject: str, matcher: Matcher, parameters: Parameters) -> str:
 
 def _passes(stage: Stage, parameters: Parameters) -> str:
     match stage:
-        case LabelFilter(matcher):
-            if matcher.label != LEVEL:
-                raise ValueError(f"records have no label {matcher.label!r} to filter by")
+        case LabelFilter(Matcher(label) as matcher) if label == LEVEL:
             return _holds(f"({LEVEL_SQL})", matcher, parameters)
-        case LineFilter(LineOp.CONTAINS, value):
-            return f"body LIKE {parameters.bind(_containing(value), 'String')}"
-        case LineFilter(LineOp.LACKS, value):
-            return f"body NOT LIKE {parameters.bind(_containing(value), 'String')}"
-        case LineFilter(LineOp.MATCHES, value):
-            return f"match(body, {parameters.bind(value, 'String')})"
-        case LineFilter(LineOp.NOT_MATCHES, value):
-            return f"NOT match(body, {parameters.bind(value, 'String')})"
-    raise AssertionError(stage)
+        case LineFilter(op, values) if op in _LINE_TESTS and not any(value.ip for value in values):
+            passes = " OR ".join(_LINE_TESTS[op](value.text, parameters) for value in values)
+            return f"NOT ({passes})" if op.negative else f"({passes})"
+    raise ValueError(f"no SQL for {stage}")
+
+
+def _contains(text: str, parameters: Parameters) -> str:
+    return f"body LIKE {parameters.bind(_containing(text), 'String')}"
+
+
+def _matches(expression: str, parameters: Parameters) -> str:
+    return f"match(body, {parameters.bind(expression, 'String')})"
+
+
+_LINE_TESTS: Final = {
+    LineOp.CONTAINS: _contains,
+    LineOp.LACKS: _contains,
+    LineOp.MATCHES: _matches,
+    LineOp.NOT_MATCHES: _matches,
+}
 
 
 def _containing(text: str) -> str:

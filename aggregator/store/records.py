@@ -80,7 +80,8 @@ async def check_expressions(engine: Engine, query: Query, budget: Budget) -> Non
     for stage in query.stages:
         if isinstance(stage, LineFilter) and stage.op in {LineOp.MATCHES, LineOp.NOT_MATCHES}:
             sql = "SELECT match('', {expression:String}) AS matched"
-            await engine.rows(sql, dict[str, int], {"expression": stage.value}, budget.left())
+            for value in stage.values:
+                await engine.rows(sql, dict[str, int], {"expression": value.text}, budget.left())
 
 
 async def newest(

@@ -6,6 +6,7 @@ import pytest
 
 from aggregator.api.parameters import AHEAD_NS, CATALOGUE, QUERY, VALUES_MAX, Given, asked, scope
 from aggregator.logql.tree import (
+    LEVEL,
     TIME_MAX_NS,
     LabelFilter,
     LineFilter,
@@ -51,11 +52,11 @@ def test_parameters_become_a_tree() -> None:
         (Matcher("namespace", MatchOp.EQUAL, "shop"), Matcher("pod", MatchOp.MATCHES, r"web\-.*|api"))
     )
     assert query.stages == (
-        LabelFilter(Matcher("level", MatchOp.EQUAL, "warn")),
-        LineFilter(LineOp.CONTAINS, "a b"),
-        LineFilter(LineOp.CONTAINS, "100%"),
-        LineFilter(LineOp.LACKS, "ünï"),
-        LineFilter(LineOp.MATCHES, r"\d+"),
+        LabelFilter(Matcher(LEVEL, MatchOp.EQUAL, "warn")),
+        LineFilter.of(LineOp.CONTAINS, "a b"),
+        LineFilter.of(LineOp.CONTAINS, "100%"),
+        LineFilter.of(LineOp.LACKS, "ünï"),
+        LineFilter.of(LineOp.MATCHES, r"\d+"),
     )
 
 

@@ -16,6 +16,7 @@ from aggregator.errors import QueryAnswerError, QueryMemoryError, QueryRegexErro
 from aggregator.logql.compiler import compile_query
 from aggregator.logql.patterns import matcher, quoted
 from aggregator.logql.tree import (
+    LEVEL,
     TIME_MAX_NS,
     Direction,
     LabelFilter,
@@ -134,10 +135,10 @@ async def test_hostile_values_select_exactly_what_the_model_selects(
     limit: int,
 ) -> None:
     named = {"namespace": namespaces, "pod": pods}
-    stages = [LineFilter(LineOp.CONTAINS, text) for text in grep]
-    stages += [LineFilter(LineOp.LACKS, text) for text in lacks]
+    stages = [LineFilter.of(LineOp.CONTAINS, text) for text in grep]
+    stages += [LineFilter.of(LineOp.LACKS, text) for text in lacks]
     if literal:
-        stages.append(LineFilter(LineOp.MATCHES, quoted(literal)))
+        stages.append(LineFilter.of(LineOp.MATCHES, quoted(literal)))
     selector = Selector(tuple(matcher(name, values) for name, values in named.items() if values))
     query = Query(selector, tuple(stages), NOW_NS - 10_000 * S, TIME_MAX_NS, limit)
 
@@ -156,7 +157,7 @@ async def test_hostile_values_select_exactly_what_the_model_selects(
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts | st.text(alphabet="ab\\()[]{}|*+?^$.-0123456789,:=!<>PpQExdzZ\0", max_size=12))
 async def test_any_expression_is_run_or_refused_as_one(hostile: Engine, expression: str) -> None:
-    query = msgspec.structs.replace(RECENT, stages=(LineFilter(LineOp.MATCHES, expression),))
+    query = msgspec.structs.replace(RECENT, stages=(LineFilter.of(LineOp.MATCHES, expression),))
     try:
         await records.check_expressions(hostile, query, budget())
     except QueryRegexError:
@@ -359,7 +360,7 @@ async def test_an_expression_sees_characters_and_bytes_only_where_it_says_so(eng
         ]
     )
     for expression, expected in EXPRESSIONS:
-        query = msgspec.structs.replace(RECENT, stages=(LineFilter(LineOp.MATCHES, expression),))
+        query = msgspec.structs.replace(RECENT, stages=(LineFilter.of(LineOp.MATCHES, expression),))
         assert await positions(engine, query) == expected, expression
 
 
@@ -376,7 +377,7 @@ async def test_levels(engine: Engine, put: Put) -> None:
     bodies = [b"nothing", b"level=error a", b"WARN b"]
     await put([{"body": body, "ts": NOW_NS + n} for n, body in enumerate(bodies)])
     for levels, expected in LEVELS:
-        query = msgspec.structs.replace(RECENT, stages=(LabelFilter(matcher("level", levels)),))
+        query = msgspec.structs.replace(RECENT, stages=(LabelFilter(matcher(LEVEL, levels)),))
         assert await positions(engine, query) == expected, levels
 
 
@@ -423,13 +424,13 @@ async def test_everything_comes_in_order_over_days_and_slices(
 
 async def test_a_substring_prunes_by_its_whole_words(engine: Engine, put: Put) -> None:
     await put([{"body": b"request word%d done" % n, "ts": NOW_NS + n, "position": n + 1} for n in range(20_000)])
-    query = msgspec.structs.replace(ALL, stages=(LineFilter(LineOp.CONTAINS, "st word777 do"),))
+    query = msgspec.structs.replace(ALL, stages=(LineFilter.of(LineOp.CONTAINS, "st word777 do"),))
     assert await positions(engine, query) == [778]
     assert await granules(engine, "st word777 do") < await granules(engine, "word777")
 
 
 async def granules(engine: Engine, text: str) -> int:
-    statement = compile_query(msgspec.structs.replace(ALL, stages=(LineFilter(LineOp.CONTAINS, text),)))
+    statement = compile_query(msgspec.structs.replace(ALL, stages=(LineFilter.of(LineOp.CONTAINS, text),)))
     rows = await engine.rows(
         f"SELECT explain FROM (EXPLAIN indexes=1 {statement.sql})",  # noqa: S608 - our own
         dict[str, str],
