@@ -22,9 +22,9 @@ from aggregator.logql.metric import (
 from aggregator.logql.tree import ERROR, And, Condition, LabelFilter, Or
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-Labels = tuple[tuple[str, str], ...]
+    from aggregator.logql.vector.matrix import Labels
 
 # Aggregations of series that are one with the aggregation of records inside them.
 _PUSHED: Final = {
@@ -77,11 +77,15 @@ class Leaf(msgspec.Struct, frozen=True):
             named |= set(grouping.labels)
         return ERROR in named
 
-    def series(self, labels: Mapping[str, str]) -> Labels:
-        """The labels of the series that a record with ``labels`` belongs to."""
-        if self.by is not None:
-            return tuple((name, labels[name]) for name in self.by if labels.get(name))
-        return tuple(sorted((name, value) for name, value in labels.items() if value and name not in self.without))
+
+def series_of(leaf: Leaf) -> Callable[[Mapping[str, str]], Labels]:
+    """What gives the labels of the series that a record belongs to, from all labels of the record."""
+    by, without = leaf.by, frozenset(leaf.without)
+    if by is not None:
+        return lambda labels: tuple((name, labels[name]) for name in by if labels.get(name))
+    return lambda labels: tuple(
+        sorted((name, value) for name, value in labels.items() if value and name not in without)
+    )
 
 
 def names(condition: Condition) -> Iterator[str]:

@@ -26,10 +26,13 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from aggregator.errors import StepsLimitError
 from aggregator.logql.tree import TIME_MAX_NS
 
 Int64s = npt.NDArray[np.int64]
 
+# Steps of a query, and the answer to more, are Prometheus' and Loki's; no screen shows more.
+STEPS_MAX: Final = 11_000
 # What a record is given that lies in no window.
 NO_BUCKET: Final = -1
 
@@ -40,13 +43,15 @@ class Buckets:
     ``times``: the steps, int64 ns. ``first``, ``last``: int64, the buckets that each step's window begins and ends
     with. ``count``: buckets are numbered from 0 to below it. ``start_ns``, ``end_ns``: the records that matter have
     ``start_ns <= ts < end_ns``, kept within the times there can be. ``lo_ns``, ``step_ns``, ``range_ns``, ``phase_ns``,
-    ``squeeze``, ``split``, ``sparse``: as in the module's formula, with ``steps`` for n.
+    ``squeeze``, ``split``, ``sparse``: as in the module's formula, with ``steps`` for n. Raises `StepsLimitError`.
     """
 
     def __init__(self, start_ns: int, end_ns: int, step_ns: int, range_ns: int, offset_ns: int = 0) -> None:
         if end_ns < start_ns or step_ns <= 0 or range_ns <= 0:
             raise ValueError(f"no steps of {step_ns} ns from {start_ns} to {end_ns} over {range_ns} ns")
         self.steps = (end_ns - start_ns) // step_ns + 1
+        if self.steps > STEPS_MAX:
+            raise StepsLimitError(STEPS_MAX)
         self.times: Int64s = start_ns + step_ns * np.arange(self.steps, dtype=np.int64)
         self.range_ns = range_ns
         self.step_ns = range_ns if self.steps == 1 else step_ns
