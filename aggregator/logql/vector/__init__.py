@@ -7,4 +7,8 @@ quantiles     the samples that need every value
 partials      what a leaf's statement answers, bucket by bucket, and the samples made of it
 accumulator   a leaf's samples from single records, as they come
 matrix        series of samples over steps
+aggregation   series of a step into fewer: sum, topk, sort and the others
+binary        operations between numbers and series
+functions     label_replace
+evaluate      an expression's value from the samples of its leaves
 """
