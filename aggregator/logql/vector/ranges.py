@@ -37,6 +37,16 @@ STEPS_MAX: Final = 11_000
 NO_BUCKET: Final = -1
 
 
+def times(start_ns: int, end_ns: int, step_ns: int) -> Int64s:
+    """The steps from ``start_ns`` to ``end_ns``, both included if they are steps. Raises `StepsLimitError`."""
+    if end_ns < start_ns or step_ns <= 0:
+        raise ValueError(f"no steps of {step_ns} ns from {start_ns} to {end_ns}")
+    steps = (end_ns - start_ns) // step_ns + 1
+    if steps > STEPS_MAX:
+        raise StepsLimitError(STEPS_MAX)
+    return start_ns + step_ns * np.arange(steps, dtype=np.int64)
+
+
 class Buckets:
     """The steps from ``start_ns`` to ``end_ns``, their windows and buckets; immutable.
 
@@ -47,12 +57,10 @@ class Buckets:
     """
 
     def __init__(self, start_ns: int, end_ns: int, step_ns: int, range_ns: int, offset_ns: int = 0) -> None:
-        if end_ns < start_ns or step_ns <= 0 or range_ns <= 0:
-            raise ValueError(f"no steps of {step_ns} ns from {start_ns} to {end_ns} over {range_ns} ns")
-        self.steps = (end_ns - start_ns) // step_ns + 1
-        if self.steps > STEPS_MAX:
-            raise StepsLimitError(STEPS_MAX)
-        self.times: Int64s = start_ns + step_ns * np.arange(self.steps, dtype=np.int64)
+        if range_ns <= 0:
+            raise ValueError(f"no range of {range_ns} ns")
+        self.times = times(start_ns, end_ns, step_ns)
+        self.steps = len(self.times)
         self.range_ns = range_ns
         self.step_ns = range_ns if self.steps == 1 else step_ns
         self.lo_ns = start_ns - offset_ns - range_ns
