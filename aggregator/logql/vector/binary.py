@@ -106,7 +106,10 @@ def _signatures(matching: Matching, left: Matrix, right: Matrix) -> tuple[Int64s
 def _counted(groups: Int64s, present: Bools, size: int) -> Int64s:
     """How many samples each group has at each step: [size, steps]."""
     counts = np.zeros((size, present.shape[1]), np.int64)
-    np.add.at(counts, groups, present)
+    if len(groups):
+        order = np.argsort(groups, kind="stable")
+        held, starts = np.unique(groups[order], return_index=True)
+        counts[held] = np.add.reduceat(present[order], starts, axis=0, dtype=np.int64)
     return counts
 
 

@@ -40,24 +40,30 @@ def quantiles(matrix: Matrix, buckets: Buckets, keys: Int64s, values: Float64s, 
     ends = np.cumsum(sizes)
     if len(ends) and ends[-1] > WORK_MAX:
         raise SamplesLimitError(WORK_MAX)
+    # Values by their place among all of them: integers, window and place in one, are sorted several times as fast.
+    order = np.lexsort((values, ~np.isnan(values)))
+    ordered, places = values[order], np.empty(len(values), np.int64)
+    places[order] = np.arange(len(values))
     start = 0
     while start < len(windows):
         done = int(ends[start - 1]) if start else 0
         end = max(start + 1, int(np.searchsorted(ends, done + _BATCH_VALUES, "right")))
         batch = slice(start, end)
-        samples[windows[batch]] = _batch(values, low[batch], sizes[batch], level)
+        samples[windows[batch]] = _batch(ordered, places, low[batch], sizes[batch], level)
         start = end
 
 
-def _batch(values: Float64s, low: Int64s, sizes: Int64s, level: float) -> Float64s:
+def _batch(ordered: Float64s, places: Int64s, low: Int64s, sizes: Int64s, level: float) -> Float64s:
     """The quantile of each run of ``sizes`` values from ``low`` on; no run is empty."""
     starts = np.cumsum(sizes) - sizes
     window = np.repeat(np.arange(len(sizes)), sizes)
-    taken = values[np.arange(int(sizes.sum())) + np.repeat(low - starts, sizes)]
-    ordered = taken[np.lexsort((taken, ~np.isnan(taken), window))]
+    taken = places[np.arange(int(sizes.sum())) + np.repeat(low - starts, sizes)]
+    taken += window * len(ordered)
+    taken.sort()
     rank = level * (sizes - 1)
     floor = np.floor(rank)
     weight = rank - floor
-    below = ordered[starts + floor.astype(np.int64)]
-    above = ordered[starts + np.minimum(floor.astype(np.int64) + 1, sizes - 1)]
+    first = starts + floor.astype(np.int64)
+    second = np.minimum(first + 1, starts + sizes - 1)
+    below, above = (ordered[taken[at] % len(ordered)] for at in (first, second))
     return np.asarray(below * (1 - weight) + above * weight)
