@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aggregator.logql.compiler.captures import Groups
+from aggregator.logql.compiler.captures import Captures, Groups, parts
 from aggregator.logql.compiler.fields import InexpressibleError
 from aggregator.logql.compiler.properties import Properties
 from aggregator.logql.regex import RegexError, compiled
-from aggregator.logql.tree import JsonParser, RegexpParser
+from aggregator.logql.tree import JsonParser, PatternParser, RegexpParser
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,4 +33,8 @@ def extracted(
                 return Groups(expression, compiled(expression).groups, parameters)
             except RegexError as error:
                 raise InexpressibleError from error
+        case PatternParser(expression):
+            found = parts(expression)
+            if found is not None:
+                return Captures(found, parameters)
     raise InexpressibleError

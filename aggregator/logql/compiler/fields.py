@@ -2,7 +2,8 @@
 
 Not everything Loki's parsers take can be said in SQL. What is said here is said together with its *doubt*: the
 condition under which it might not be what Loki would say of that record. Of a statement whose records leave no doubt
-the answer is exact; a record in doubt is kept for Python to decide, or ends the statement (`aggregator.logql.compiler.samples`).
+the answer is exact; a record in doubt is kept for Python to decide, or ends the statement
+(`aggregator.logql.compiler.samples`).
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ class Fields:
             # A record without a namespace may get one from its line.
             doubt = NEVER if isinstance(self.extracted, Nothing) else f"{NAMESPACE} = ''"
             return _textual(Expression(f"toString({NAMESPACE})", doubt))
-        if name == ERROR_DETAILS or self.is_of_streams(name):
+        if name == ERROR_DETAILS or name.endswith(DUPLICATE) or self.is_of_streams(name):
             raise InexpressibleError
         field = self.extracted.field(name)
         taken = self.taken(name)
@@ -132,6 +133,9 @@ class Fields:
         if not self.is_of_streams(matcher.label):
             text = self.field(matcher.label).text
             return Expression(holds(text.sql, matcher, self.parameters), text.doubt)
+        if matcher.label.endswith(DUPLICATE):
+            # Metadata with the name of a stream's label has that name.
+            raise InexpressibleError
         found = matching(matcher, *self._span, self.parameters)
         having = self.having(matcher.label)
         without = holds(f"meta[{self.parameters.text(matcher.label)}]", matcher, self.parameters)

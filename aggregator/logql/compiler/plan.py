@@ -41,7 +41,7 @@ from aggregator.store.schema import LOGS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from aggregator.logql.tree import Condition
+    from aggregator.logql.tree import Condition, Parser
 
 # The total order of records: two of them never tie, for positions of a source are unique.
 ORDER: Final = ("ts", "stream_id", "source", "position")
@@ -110,7 +110,7 @@ def candidates(query: Query, most: int, after: Place | None = None) -> Statement
 def _select(
     columns: tuple[str, ...], where: str, query: Query, limit: int, parameters: Parameters, *, ordered: bool = False
 ) -> Statement:
-    sql = f"SELECT {', '.join(columns)} FROM {LOGS} WHERE {where}"  # noqa: S608 - own words
+    sql = f"{parameters.given}SELECT {', '.join(columns)} FROM {LOGS} WHERE {where}"  # noqa: S608 - own words
     if limit or ordered:
         down = " DESC" if query.backward else ""
         sql += f" ORDER BY {', '.join(column + down for column in ORDER)}"
@@ -128,8 +128,10 @@ def _records(query: Query, parameters: Parameters) -> tuple[str, tuple[Stage, ..
     for number, stage in enumerate(query.stages):
         condition = _exactly(stage, fields)
         if condition is None:
-            rest = query.stages[number:]
-            return " AND ".join([*conditions, *_necessary(rest, fields)]), rest
+            prefilter = _Prefilter(query.stages[number:], fields)
+            for later in query.stages[number:]:
+                prefilter.take(later)
+            return " AND ".join([*conditions, *prefilter.conditions]), query.stages[number:]
         conditions.append(condition)
     return " AND ".join(conditions), ()
 
@@ -156,40 +158,53 @@ def _exactly(stage: Stage, fields: Fields) -> str | None:
     return None
 
 
-def _necessary(stages: tuple[Stage, ...], fields: Fields) -> Iterable[str]:
-    """Conditions that every record meets which comes through ``stages``."""
-    has_line, doubts = True, [NEVER]
-    labels: Fields | None = fields
-    for stage in stages:
+class _Prefilter:
+    """Conditions that every record meets which comes through a pipeline; of stages taken one after the other.
+
+    ``labels``: what is known of them, None once that is nothing.
+    """
+
+    def __init__(self, stages: tuple[Stage, ...], fields: Fields) -> None:
+        self.conditions: list[str] = []
+        self._stages = stages
+        self._fields = fields
+        self._labels: Fields | None = fields
+        self._is_stored_line = True
+        self._doubts: list[str] = []
+
+    def take(self, stage: Stage) -> None:
+        """Go through one stage."""
         match stage:
-            case LineFilter() if has_line:
-                passed = passes(stage, fields.parameters)
-                if passed is not None:
-                    yield passed
-            case LabelFilter(condition) if labels is not None:
-                try:
-                    met = meets(condition, labels)
-                except InexpressibleError:
-                    # It may have put an error into a record's labels.
-                    labels = None
-                    continue
-                doubts.append(met.doubt)
-                quick = _quickly(condition, stages, labels)
-                if quick is not None:
-                    yield quick
-                doubt = either(doubts)
-                yield met.sql if doubt == NEVER else f"({doubt} OR {met.sql})"
-            case JsonParser() | LogfmtParser() | RegexpParser() | PatternParser() if labels is not None and has_line:
-                try:
-                    labels = labels.after(extracted(stage, fields.parameters, *asked_of(stages)))
-                except InexpressibleError:
-                    labels = None
-            case LineFormat() | Decolorize() | UnpackParser():
-                has_line, labels = False, None
             case LineFilter():
-                pass
+                passed = passes(stage, self._fields.parameters) if self._is_stored_line else None
+                self.conditions += [passed] if passed is not None else []
+            case LabelFilter(condition):
+                # What cannot be said may put an error into a record's labels.
+                self._labels = self._labels and self._filtered(condition, self._labels)
+            case JsonParser() | LogfmtParser() | RegexpParser() | PatternParser():
+                self._labels = self._labels and self._parsed(stage, self._labels)
+            case LineFormat() | Decolorize() | UnpackParser():
+                self._is_stored_line, self._labels = False, None
             case _:
-                labels = None
+                self._labels = None
+
+    def _filtered(self, condition: Condition, labels: Fields) -> Fields | None:
+        try:
+            met = meets(condition, labels)
+        except InexpressibleError:
+            return None
+        self._doubts.append(met.doubt)
+        quick = _quickly(condition, self._stages, labels)
+        self.conditions += [quick] if quick is not None else []
+        doubt = either(self._doubts)
+        self.conditions.append(met.sql if doubt == NEVER else f"({doubt} OR {met.sql})")
+        return labels
+
+    def _parsed(self, parser: Parser, labels: Fields) -> Fields | None:
+        try:
+            return labels.after(extracted(parser, labels.parameters, *asked_of(self._stages)))
+        except InexpressibleError:
+            return None
 
 
 def _quickly(condition: Condition, stages: tuple[Stage, ...], labels: Fields) -> str | None:

@@ -1,9 +1,9 @@
 r"""``| json`` as SQL: properties of the stored line, where they can be nothing else.
 
 A label may come from several properties: Loki joins the keys of nested objects with ``_`` and writes ``_`` for what
-is no letter, digit or ``_``. So ``a_b`` is looked for as the property ``a_b`` and as ``b`` of ``a``; where neither is there
-and the line has something like ``"a-b"``, ``" a_b"`` or ``"a":{``, it is left in doubt. A line that repeats a property
-has the first one.
+is no letter, digit or ``_``. So ``a_b`` is looked for as the property ``a_b`` and as ``b`` of ``a``; where neither is
+there and the line has something like ``"a-b"`` or ``" a_b"``, it is left in doubt. A line that repeats a property has
+the first one.
 
 The engine's parser is strict: of a line that begins like an object and is none to it, Loki may take what stands in
 front of the fault; such a line is in doubt. Numbers with a fraction or an exponent are in doubt as texts, for the
@@ -62,13 +62,12 @@ class Properties:
             return []
         return [", ".join(self._parameters.text(key) for key in keys) for keys in cuts(name)]
 
-    @staticmethod
-    def _text(paths: list[str], strange: str) -> Expression:
+    def _text(self, paths: list[str], strange: str) -> Expression:
         """Of every property the engine gives a text: that of a container begins like one."""
         text = "''"
         doubt = f"({_IS_OBJECT} AND (NOT isValidJSON(body) OR match(body, {strange})))"
         for path in reversed(paths):
-            found = f"JSONExtractString(body, {path})"
+            found = self._parameters.define(f"JSONExtractString(body, {path})")
             kind = f"JSONType(body, {path})"
             is_container = f"(startsWith({found}, '{{') OR startsWith({found}, '['))"
             is_number = f"(({found} >= '0' AND {found} < ':') OR startsWith({found}, '-'))"
@@ -82,13 +81,12 @@ class Properties:
             )
         return Expression(text, doubt)
 
-    @staticmethod
-    def _number(paths: list[str], strange: str) -> Expression:
+    def _number(self, paths: list[str], strange: str) -> Expression:
         """A number that is not 0 is one; else the type tells 0 from what is none."""
         number = "NULL"
         doubt = f"({_IS_OBJECT} AND (NOT isValidJSON(body) OR match(body, {strange})))"
         for path in reversed(paths):
-            found = f"JSONExtractFloat(body, {path})"
+            found = self._parameters.define(f"JSONExtractFloat(body, {path})")
             kind = f"toString(JSONType(body, {path}))"
             is_zero = f"{kind} IN ('Int64', 'UInt64', 'Double')"
             number = f"if({found} != 0, {found}, if({is_zero}, 0., {number}))"
@@ -117,14 +115,16 @@ def cuts(name: str) -> list[tuple[str, ...]]:
 def strange_keys(name: str) -> str:
     r"""The expression of a line that may have a property which becomes ``name`` and is in none of its `cuts`.
 
-    Such a one has blanks around its key, or something else in place of a ``_``; as they are, or escaped.
+    Such a one has blanks around its keys, or something else in place of a ``_``, as they are or escaped; or it is in
+    an object whose key is blank.
     """
     escaped = r"\\u[0-9A-Fa-f]{4}"
     blank = rf"(?:[^\x21-\x7e]|\\[tnfr]|{escaped})"
-    other = rf'(?:[^A-Za-z0-9_"]|{escaped})'
-    joined = rf'(?:[^A-Za-z0-9"]|{escaped}|"\s*:\s*\{{.*")'
+    inside = r'"\s*:\s*\{.*"'
+    other = rf'(?:[^A-Za-z0-9_"]|{escaped}|{blank}+{inside}{blank}*|{inside}{blank}+)'
+    joined = rf'(?:[^A-Za-z0-9"]|{escaped}|{blank}*{inside}{blank}*)'
     pieces = name.split("_")
-    spelled = rf'(?:[^A-Za-z0-9"]|{escaped})'.join(pieces)
-    keys = [rf"{blank}{spelled}{blank}*", rf"{spelled}{blank}"]
+    spelled = joined.join(pieces)
+    keys = [rf"{blank}{spelled}{blank}*", rf"{spelled}{blank}", rf'"{blank}*']
     keys += [joined.join(pieces[:place]) + other + joined.join(pieces[place:]) for place in range(1, len(pieces))]
-    return rf'(?s:{"|".join(keys)})(?:[^"]|{escaped})*"\s*:'
+    return rf'(?s:{"|".join(keys)})(?:[^"A-Za-z0-9]|{escaped})*"\s*:'

@@ -13,7 +13,7 @@ import msgspec
 
 from aggregator.logql.compiler.conditions import meets
 from aggregator.logql.compiler.extraction import extracted
-from aggregator.logql.compiler.fields import LEVEL_SQL, NEVER, Fields, InexpressibleError, either
+from aggregator.logql.compiler.fields import DUPLICATE, LEVEL_SQL, NEVER, Fields, InexpressibleError, either
 from aggregator.logql.compiler.lines import passes
 from aggregator.logql.compiler.plan import asked_of, span
 from aggregator.logql.compiler.selection import OWN_LABELS, days, known_streams, selection
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from aggregator.logql.vector.ranges import Buckets
 
 _ORDER: Final = "(ts, stream_id, source, position)"
+# The name of the unwrapped number.
+_VALUE: Final = "value"
 _NS: Final = "toUnixTimestamp64Nano(ts)"
 _IN_ORDER: Final = f"arraySort(groupArray(({_ORDER}, {_NS}, value)))"
 
@@ -110,10 +112,8 @@ def _samples(leaf: Leaf, buckets: Buckets, parameters: Parameters) -> Statement:
         *selection(aggregation.logs.selector, buckets.start_ns, buckets.end_ns, parameters),
     ]
     fields, doubts = _pipeline(leaf, buckets, parameters, conditions)
-    value = ""
     if aggregation.unwrap is not None:
-        value, doubt = _unwrapped(aggregation, fields, conditions)
-        doubts.append(doubt)
+        doubts.append(_unwrapped(aggregation, fields, conditions))
     if not leaf.allows_errors:
         error = fields.extracted.error
         doubts += [error.doubt, NEVER if error.sql == "''" else f"{error.sql} != ''"]
@@ -121,7 +121,7 @@ def _samples(leaf: Leaf, buckets: Buckets, parameters: Parameters) -> Statement:
     doubts += series.doubts
     bucket, inside = _bucket(buckets)
     conditions += inside
-    sql = _statement(kept, series, bucket=bucket, value=value, doubt=either(doubts), conditions=conditions, day=day)
+    sql = _statement(kept, series, parameters, bucket=bucket, doubt=either(doubts), conditions=conditions, day=day)
     return Statement(sql, parameters.values)
 
 
@@ -156,15 +156,16 @@ def _met(condition: Condition, fields: Fields, conditions: list[str]) -> str:
     return met.doubt
 
 
-def _unwrapped(aggregation: RangeAggregation, fields: Fields, conditions: list[str]) -> tuple[str, str]:
-    """The sample that a record is, and its doubt; records without one are left out."""
+def _unwrapped(aggregation: RangeAggregation, fields: Fields, conditions: list[str]) -> str:
+    """Defines `_VALUE`, the sample that a record is, and gives its doubt; records without one are left out."""
     unwrap = aggregation.unwrap
     if unwrap is None or unwrap.conversion is not Conversion.NUMBER:
         raise InexpressibleError
     number = fields.field(unwrap.label).number
     conditions.append(f"({number.doubt} OR isNotNull({number.sql}))")
     doubts = [number.doubt, *(_met(one.condition, fields, conditions) for one in unwrap.filters)]
-    return f"assumeNotNull({number.sql})", either(doubts)
+    fields.parameters.define(f"assumeNotNull({number.sql})", _VALUE)
+    return either(doubts)
 
 
 def _series(leaf: Leaf, fields: Fields) -> _Series:
@@ -211,7 +212,10 @@ def _every_label(leaf: Leaf, fields: Fields) -> _Series:
     parameters = fields.parameters
     pairs = [f"{parameters.text(name)}, k{number}" for number, (name, _) in enumerate(found)]
     merged = f"CAST(map({', '.join(pairs)}) AS Map(String, String))" if pairs else _NO_LABELS
-    for more in ("meta", f"map('{LEVEL}', found_level)", "known_labels"):
+    # Metadata with the name of a label of the stream has another.
+    apart = f"if(mapContains(known_labels, name), concat(name, '{DUPLICATE}'), name)"
+    apart = f"mapApply((name, text) -> ({apart}, text), meta)"
+    for more in (apart, f"map('{LEVEL}', found_level)", "known_labels"):
         merged = f"mapUpdate({merged}, CAST({more} AS Map(String, String)))"
     without = parameters.bind(leaf.without, "Array(String)")
     labels = f"mapFilter((name, text) -> text != '' AND NOT has({without}, name), {merged})"
@@ -236,16 +240,15 @@ def _bucket(buckets: Buckets) -> tuple[str, list[str]]:
 def _statement(
     kept: tuple[tuple[str, str], ...],
     series: _Series,
+    parameters: Parameters,
     *,
     bucket: str,
-    value: str,
     doubt: str,
     conditions: list[str],
     day: str,
 ) -> str:
     columns = [key.column for key in series.keys]
     checked = NEVER if doubt == NEVER else f"throwIf({doubt}, 'doubt')"
-    given = f"WITH {value} AS value " if value else ""
     by_bucket = [
         *(key.column if key.sql == key.column else f"{key.sql} AS {key.column}" for key in series.keys),
         f"{bucket} AS bucket",
@@ -253,7 +256,7 @@ def _statement(
         f"max({checked}) AS in_doubt",
     ]
     buckets = (
-        f"{given}SELECT {', '.join(by_bucket)} FROM {LOGS} "  # noqa: S608 - own words
+        f"{parameters.given}SELECT {', '.join(by_bucket)} FROM {LOGS} "  # noqa: S608 - own words
         f"WHERE {' AND '.join(conditions)} GROUP BY {', '.join([*columns, 'bucket'])}"
     )
     by_key = [
