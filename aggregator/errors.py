@@ -55,6 +55,10 @@ class QueryCancelledError(QueryError):
     """A query was cancelled, because whoever asked went away."""
 
 
+class QueryDoubtError(QueryError):
+    """A statement met a record of which SQL cannot say what it means; going through the records in Python can."""
+
+
 class QueryRegexError(QueryError):
     """A regular expression is none that RE2 understands."""
 

@@ -367,6 +367,7 @@ def _limited(sql: str, mark: str, limits: Limits) -> str:
         "max_block_size": _STREAM_BLOCK_ROWS,
         "timeout_overflow_mode": "'throw'",
         "output_format_arrow_compression_method": "'none'",  # the result stays in this process
+        "precise_float_parsing": 1,  # text to the nearest float, as Go reads it
         "output_format_json_escape_forward_slashes": 0,  # toJSONString: paths stay readable
     }
     return f"{sql}\nSETTINGS " + ", ".join(f"{name}={value}" for name, value in settings.items())

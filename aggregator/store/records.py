@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from aggregator.errors import QueryAnswerError, QueryTimeoutError
-from aggregator.logql.compiler import compile_query
+from aggregator.logql.compiler.plan import compile_query
 from aggregator.logql.tree import DAY_NS, LineFilter, LineOp, Query
 from aggregator.store.rendering import rendered
 from aggregator.store.schema import LOGS
@@ -26,7 +26,7 @@ from aggregator.store.windows import Window, cut, widening
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from aggregator.logql.compiler import Statement
+    from aggregator.logql.compiler.statement import Statement
     from aggregator.store.engine import Engine, Limits
     from aggregator.store.rendering import Rendering
 
