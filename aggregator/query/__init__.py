@@ -1,5 +1,4 @@
 """Running queries: between what was asked and the store, statements where SQL can say it, else record by record.
 
 rows        what a leaf's statement answers, from Arrow columns
-metrics     a metric query: its leaves' samples, and what is made of them
 """
