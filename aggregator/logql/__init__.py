@@ -6,4 +6,5 @@ units      numbers, durations and sizes as Go reads and writes them
 regex      RE2, within bounds
 patterns   globs and literals into the regular expressions of matchers, and back
 compiler   a tree into SQL with bound parameters
+vector     samples of records, series of samples, and what is made of them
 """

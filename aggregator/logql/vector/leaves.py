@@ -48,10 +48,10 @@ class Leaf(msgspec.Struct, frozen=True):
     def by(self) -> tuple[str, ...] | None:
         """The labels that series have, in their order; None: all but `without`."""
         grouping = self.aggregation.grouping
-        if grouping is None or grouping.without:
-            if self.keep is None:
-                return None
-            return tuple(sorted(set(self.keep) - set(self.without)))
+        if grouping is None:
+            return self.keep
+        if grouping.without:
+            return None if self.keep is None else tuple(sorted(set(self.keep) - set(self.without)))
         named = set(grouping.labels)
         return tuple(sorted(named if self.keep is None else named & set(self.keep)))
 
@@ -105,7 +105,13 @@ def leaf(aggregation: RangeAggregation, outer: VectorAggregation | None = None) 
         return Leaf(aggregation)
     if outer.grouping is None:
         return Leaf(aggregation, ())
-    return Leaf(aggregation, None if outer.grouping.without else tuple(sorted(set(outer.grouping.labels))))
+    if outer.grouping.without:
+        return Leaf(aggregation)
+    keep = set(outer.grouping.labels)
+    if aggregation.unwrap is not None and outer.op is not VectorOp.SUM:
+        # ``sum by (x) (sum_over_time(… | unwrap x))`` still has its x in Loki, which there pushes down sums alone.
+        keep.discard(aggregation.unwrap.label)
+    return Leaf(aggregation, tuple(sorted(keep)))
 
 
 def leaves(expression: MetricExpression) -> tuple[Leaf, ...]:

@@ -57,6 +57,9 @@ COUNT = ranged(RangeOp.COUNT)
         (over(VectorOp.SUM, ranged(RangeOp.SUM), BY), [("a", "b")]),
         (over(VectorOp.MIN, ranged(RangeOp.MIN), BY), [("a", "b")]),
         (over(VectorOp.MAX, ranged(RangeOp.MAX), BY), [("a", "b")]),
+        # What was unwrapped is no label, but to a sum.
+        (over(VectorOp.SUM, ranged(RangeOp.SUM), Grouping(("a", "x"))), [("a", "x")]),
+        (over(VectorOp.MAX, ranged(RangeOp.MAX), Grouping(("a", "x"))), [("a",)]),
         # What is not one with what is inside it needs all labels.
         (over(VectorOp.MIN, ranged(RangeOp.MAX), BY), [None]),
         (over(VectorOp.AVG, COUNT, BY), [None]),

@@ -272,6 +272,7 @@ AB = [
         (Leaf(of(RangeOp.COUNT, 60 * S), ("a",)), {(("a", "1"),): 3, (): 1}),
         # What is unwrapped is no label any more.
         (Leaf(of(RangeOp.SUM, 60 * S)), {(("a", "1"), ("b", "1")): 1, (("a", "1"), ("b", "2")): 2, (("c", "3"),): 1}),
+        (Leaf(of(RangeOp.SUM, 60 * S), ("x",)), {(("x", "9"),): 1, (("x", "8"),): 1, (("x", "7"),): 1, (): 1}),
         (Leaf(of(RangeOp.AVG, 60 * S, grouping=Grouping(("b",)))), {(("b", "1"),): 1, (("b", "2"),): 1, (): 1}),
         (Leaf(of(RangeOp.AVG, 60 * S, grouping=Grouping(()))), {(): 1}),
         (
