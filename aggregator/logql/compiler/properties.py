@@ -2,8 +2,8 @@ r"""``| json`` as SQL: properties of the stored line, where they can be nothing 
 
 A label may come from several properties: Loki joins the keys of nested objects with ``_`` and writes ``_`` for what
 is no letter, digit or ``_``. So ``a_b`` is looked for as the property ``a_b`` and as ``b`` of ``a``; where neither is
-there and the line has something like ``"a-b"`` or ``" a_b"``, it is left in doubt. A line that repeats a property has
-the first one.
+there and the line has something like ``"a-b"`` or ``" a_b"``, it is left in doubt. Of properties that
+make the same label in one line, the one with the least nesting counts, of equal ones the first.
 
 The engine's parser is strict: of a line that begins like an object and is none to it, Loki may take what stands in
 front of the fault; such a line is in doubt. Numbers with a fraction or an exponent are in doubt as texts, for the
@@ -27,6 +27,8 @@ JSON_ERROR: Final = "JSONParserErr"
 _CUTS_MAX: Final = 3
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:_[A-Za-z0-9]+)*")
 
+# The engine's parser passes over a byte order mark, Loki's does not.
+_HAS_MARK: Final = r"startsWith(body, '\xef\xbb\xbf')"
 _IS_OBJECT: Final = r"match(body, '^[ \\t\\r\\n]*\\{')"
 
 
@@ -46,7 +48,9 @@ class Properties:
     def error(self) -> Expression:
         """What is no object is an error for sure."""
         error = f"multiIf({self._is_valid}, '', {_IS_OBJECT}, '', '{JSON_ERROR}')"
-        return Expression(error, f"multiIf({self._is_valid}, 0, {_IS_OBJECT}, NOT isValidJSON(body), 0)")
+        return Expression(
+            error, f"multiIf({_HAS_MARK}, 1, {self._is_valid}, 0, {_IS_OBJECT}, NOT isValidJSON(body), 0)"
+        )
 
     def field(self, name: str) -> Field:
         """The label ``name``, of names that only properties of the same name, or nested ones, can make."""
@@ -79,7 +83,7 @@ class Properties:
                 f"multiIf({found} = '', {doubt}, {is_number}, {is_rewritten}, "
                 f"{is_container}, {kind} != 'String' AND {doubt}, position({found}, '\ufffd') > 0)"
             )
-        return Expression(text, doubt)
+        return Expression(text, f"({doubt} OR {_HAS_MARK})")
 
     def _number(self, paths: list[str], strange: str) -> Expression:
         """A number that is not 0 is one; else the type tells 0 from what is none."""
@@ -94,7 +98,7 @@ class Properties:
                 f"if({found} != 0, NOT isFinite({found}), "
                 f"multiIf({is_zero}, 0, {kind} IN ('Null', 'Array', 'Object'), {doubt}, 1))"
             )
-        return Expression(number, doubt)
+        return Expression(number, f"({doubt} OR {_HAS_MARK})")
 
 
 def cuts(name: str) -> list[tuple[str, ...]]:
