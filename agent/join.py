@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from agent import multiline
 from agent.assemble import Records, edges_of
-from agent.interleave import LINES_MAX, Spans, in_turn, interleaved, part, roots
+from agent.interleave import LINES_MAX, Chains, chained, interleaved
 from agent.multiline import SOON_NS, Verdict
 from agent.shapes import Sequence
 from agent.splice import before_cut, merged, without, without_held
@@ -41,6 +41,8 @@ CLOSED_AFTER_NS: Final = SOON_NS + 50_000_000
 NEVER: Final = -(1 << 63)
 # Time that has always come: nothing is held.
 ALWAYS: Final = (1 << 63) - 1
+# So many files have few enough streams for their numbers to be sorted by radix.
+_FEW_SEGMENTS: Final = 1 << 15
 _UNJOINABLE: Final = int(Flag.MALFORMED | Flag.GAP)
 
 
@@ -89,16 +91,13 @@ class _Ends(msgspec.Struct, frozen=True, eq=False):
 class _Links(msgspec.Struct, frozen=True, eq=False):
     """Which rows continue which.
 
-    ``before``: int64[n], the row that a row continues, or -1. ``limited``: bool[n], it begins a record because the one
-    before is at its limit. ``spans``: the records that rows of others stand in. ``ends``: those of the streams that may
-    go on. ``mixed``: bool[s], there are two streams.
+    ``chains``: those that do. ``limited``: the rows that begin a record because the one before is at its limit.
+    ``ends``: those of the streams that may go on.
     """
 
-    before: _Ints
-    limited: _Bools
-    spans: Spans
+    chains: Chains
+    limited: _Ints
     ends: _Ends
-    mixed: _Bools
 
 
 def join(records: Records, segments: Several[Segment], bytes_max: int = BYTES_MAX) -> Joined:
@@ -107,11 +106,10 @@ def join(records: Records, segments: Several[Segment], bytes_max: int = BYTES_MA
     nothing = Joined(records, np.full(count, -1, np.int64), np.zeros(count, np.int64))
     if not records.times.size or not any(segment.joins for segment in segments):
         return nothing
-    bounds = np.concatenate([np.zeros(1, np.int64), records.rows.cumsum()])
+    bounds = edges_of(records.rows)
     links = _links(records, segments, bytes_max)
-    begins = links.before < 0
     certain, cut, held, held_ns = _hold(records, segments, bounds, links, bytes_max)
-    if begins.all():
+    if not links.chains.rows.size:
         found = without_held(records, bounds, cut) if (held >= 0).any() else records
     else:
         found = _joined(records, bounds, links, certain, cut)
@@ -120,33 +118,25 @@ def join(records: Records, segments: Several[Segment], bytes_max: int = BYTES_MA
 
 def _links(records: Records, segments: Several[Segment], bytes_max: int) -> _Links:
     """Which row continues which, and what is in doubt at the end of each stream."""
-    stderr = (records.flags & np.uint8(Flag.STDERR)).astype(np.int64)
-    key = np.repeat(np.arange(len(segments)), records.rows) * 2 + stderr
-    in_order = bool((key[1:] >= key[:-1]).all())
-    order = np.arange(key.size) if in_order else np.argsort(key, kind="stable")
+    stderr = records.flags & np.uint8(Flag.STDERR) != 0
+    key = np.repeat(np.arange(0, 2 * len(segments), 2, np.int32), records.rows) + stderr
+    # Sorted by radix where there are few streams.
+    order = np.argsort(key.astype(np.uint16) if len(segments) <= _FEW_SEGMENTS else key, kind="stable")
     sorted_key = key[order]
     first = np.ones(key.size, np.bool_)
     first[1:] = sorted_key[1:] != sorted_key[:-1]
     sequence = _sequence(records, segments, order, sorted_key, first)
     sequence.apart[:] |= sequence.lengths > bytes_max
     verdict = _verdict(sequence, segments, sorted_key)
-    inside = _within_limits(verdict.continues, records.starts[order], bytes_max)
-    continues = verdict.continues & inside
-    limited = np.zeros(key.size, np.bool_)
-    limited[order] = verdict.continues & ~inside
-    before = np.full(key.size, -1, np.int64)
-    rows = np.flatnonzero(continues)
-    before[order[rows]] = order[rows - 1]
-    starts = np.maximum.accumulate(np.where(continues, 0, np.arange(key.size)))
+    joined, limited = _within_limits(np.flatnonzero(verdict.continues), records.starts[order], bytes_max)
+    chains = interleaved(records, chained(order[joined], order[joined - 1]))
     lasts = np.append(np.flatnonzero(first)[1:] - 1, key.size - 1)
-    spans = interleaved(records, before)
-    mixed = np.bincount(sorted_key[lasts] >> 1, minlength=len(segments)) > 1
     lasts = lasts[~sequence.apart[lasts]]
     doubtful = lasts.copy()
     for place in np.flatnonzero(verdict.soon[lasts] & (verdict.empty[lasts] | verdict.near[lasts])).tolist():
         doubtful[place] = _doubtful(verdict, int(lasts[place]))
-    ends = _Ends(sorted_key[lasts] >> 1, order[lasts], order[starts[doubtful]], order[starts[lasts]])
-    return _Links(before, limited, spans, ends, mixed)
+    firsts, own = order[_firsts(joined, doubtful)], order[_firsts(joined, lasts)]
+    return _Links(chains, order[limited], _Ends(sorted_key[lasts] >> 1, order[lasts], firsts, own))
 
 
 def _doubtful(verdict: Verdict, last: int) -> int:
@@ -183,7 +173,8 @@ def _verdict(sequence: Sequence, segments: Several[Segment], sorted_key: _Ints) 
             rows = np.flatnonzero(sorted_key >> 1 == number)
             own = multiline.judge_by(segment.start, _part(sequence, rows))
             verdict.continues[rows] = own.continues
-            verdict.empty[rows] = False
+            # Nothing that follows changes it.
+            verdict.near[rows] = verdict.empty[rows] = False
     return verdict
 
 
@@ -198,14 +189,25 @@ def _part(sequence: Sequence, rows: _Ints) -> Sequence:
     )
 
 
-def _within_limits(continues: _Bools, starts: _Ints, bytes_max: int) -> _Bools:
-    """Whether a row is within `LINES_MAX` and ``bytes_max`` of the first of its record."""
-    row = np.arange(starts.size)
-    first = np.maximum.accumulate(np.where(continues, 0, row))
-    taken = (starts - starts[first]) // bytes_max
-    inside: _Bools = (row - first) % LINES_MAX != 0
-    inside[1:] &= taken[1:] == taken[:-1]
-    return inside
+def _within_limits(rows: _Ints, starts: _Ints, bytes_max: int) -> tuple[_Ints, _Ints]:
+    """Those of ``rows``, which continue the one before, within `LINES_MAX` and ``bytes_max`` of their first; the rest.
+
+    ``starts``: int64[n], offsets in the file of all rows.
+    """
+    first = _firsts(rows, rows)
+    taken, taken_before = (starts[rows] - starts[first]) // bytes_max, (starts[rows - 1] - starts[first]) // bytes_max
+    inside = ((rows - first) % LINES_MAX != 0) & (taken == taken_before)
+    return rows[inside], rows[~inside]
+
+
+def _firsts(continuing: _Ints, rows: _Ints) -> _Ints:
+    """The first row of the record of each of ``rows``, where those ``continuing``, rising, continue the one before."""
+    if not continuing.size:
+        return rows
+    place = np.arange(continuing.size)
+    begins = np.maximum.accumulate(np.where(np.diff(continuing, prepend=-1) == 1, 0, place))
+    at = np.minimum(np.searchsorted(continuing, rows), continuing.size - 1)
+    return np.where(continuing[at] == rows, continuing[begins[at]] - 1, rows)
 
 
 def _hold(
@@ -237,47 +239,37 @@ def _hold(
 
 
 def _earliest(links: _Links, bounds: _Ints, segment: _Ints, row: _Ints) -> _Ints:
-    """The first row of each segment that is in doubt, given those of streams; its end where none is."""
+    """The first row of each segment that is in doubt, given those of streams; its end where none is.
+
+    Or an earlier one, with which a record begins that goes on at or behind it.
+    """
     found = bounds[1:].copy()
     np.minimum.at(found, segment, row)
-    for number in np.unique(segment[links.mixed[segment]]).tolist():
-        found[number] = _whole(links, int(bounds[number]), int(found[number]), int(bounds[number + 1]))
+    first, last = links.chains.spans()
+    if first.size:
+        at = np.searchsorted(first, found, "right") - 1
+        found = np.where((at >= 0) & (last[at] >= found), first[at], found)
     return found
-
-
-def _whole(links: _Links, begin: int, first: int, end: int) -> int:
-    """``first``, or an earlier row of the segment with which a record begins that goes on at or behind it."""
-    before = links.before[begin:end]
-    root = roots(np.where(before < 0, np.arange(before.size), before - begin))
-    first -= begin
-    while (earlier := int(root[first:].min())) < first:
-        first = earlier
-    return begin + first
 
 
 def _joined(records: Records, bounds: _Ints, links: _Links, certain: _Ints, cut: _Ints) -> Records:
     """The records of each segment before its ``cut``, joined."""
-    before = links.before.copy()
-    segment = np.searchsorted(bounds, links.spans.first, "right") - 1
-    is_certain = (links.spans.last < certain[segment]) & ~links.limited[links.spans.first]
-    part(before, links.spans.only(~is_certain))
-    order, positions = in_turn(records, before, links.spans.only(is_certain))
-    kept = before_cut(bounds, cut)[order]
-    order = order[kept]
-    begins = before[order] < 0
-    return merged(records, positions, order, begins, bounds)
+    chains = links.chains
+    segment = np.searchsorted(bounds, chains.first, "right") - 1
+    is_certain = (chains.last < certain[segment]) & ~np.isin(chains.first, links.limited)
+    chains = chains.parted(~is_certain & (chains.others > 0))
+    return merged(records, chains, bounds, cut)
 
 
 def _reached(records: Records, segments: Several[Segment], held: _Ints) -> Records:
     """``records`` above the floor of their file, with the ends that are reached where some are held back."""
     floors = np.array([segment.floor for segment in segments], np.int64)
-    known = records.positions <= np.repeat(floors, records.rows).astype(np.uint64)
-    if known.any():
-        records = without(records, known)
-    lasts = records.rows.cumsum() - 1
-    reached = (
-        np.where(records.rows > 0, records.positions[np.maximum(lasts, 0)].astype(np.int64), floors)
-        if lasts.size and records.positions.size
-        else floors
-    )
+    filled = np.flatnonzero(records.rows)
+    firsts = (records.rows.cumsum() - records.rows)[filled]
+    # Positions rise, so if the first is not known none is.
+    if (records.positions[firsts] <= floors[filled].view(np.uint64)).any():
+        records = without(records, records.positions <= np.repeat(floors, records.rows).view(np.uint64))
+        filled = np.flatnonzero(records.rows)
+    reached = floors.copy()
+    reached[filled] = records.positions[records.rows.cumsum()[filled] - 1].view(np.int64)
     return msgspec.structs.replace(records, ends=np.where(held >= 0, reached, records.ends))

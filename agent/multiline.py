@@ -35,6 +35,7 @@ from agent.shapes import (
     BETWEEN,
     CAUSED,
     CLOSING,
+    CODES,
     CREATED,
     DUMP,
     DUMPED,
@@ -111,6 +112,37 @@ class Verdict(msgspec.Struct, frozen=True, eq=False):
     empty: _Bools
 
 
+class _Look(msgspec.Struct, frozen=True, eq=False):
+    """Some of a sequence's records, each with its neighbours of one moment: what is not ``soon`` has none before it.
+
+    ``rows``: int64[m], which they are. ``codes``: uint8[m]. ``soon`` and ``near``: bool[m], as in `Verdict`. ``known``:
+    whether each of all codes occurs.
+    """
+
+    sequence: Sequence
+    rows: _Ints
+    codes: Codes
+    soon: _Bools
+    near: _Bools
+    known: list[bool]
+
+    def before(self, values: npt.NDArray[_T]) -> npt.NDArray[_T]:
+        """What ``values`` say of the record before; nothing (0) before the first."""
+        moved = np.zeros_like(values)
+        np.multiply(values[:-1], self.soon[1:], out=moved[1:])
+        return moved
+
+    def after(self, values: npt.NDArray[_T]) -> npt.NDArray[_T]:
+        """What ``values`` say of the record after; nothing (0) after the last."""
+        moved = np.zeros_like(values)
+        np.multiply(values[1:], self.soon[1:], out=moved[:-1])
+        return moved
+
+    def matching(self, pattern: re.Pattern[bytes], at: _Ints) -> _Bools:
+        """Which of the records ``at`` match ``pattern``."""
+        return matches(pattern, self.sequence, self.rows[at])
+
+
 def judge(sequence: Sequence) -> Verdict:
     """Which of the records continue the one before.
 
@@ -119,14 +151,44 @@ def judge(sequence: Sequence) -> Verdict:
     """
     soon, near = _moments(sequence)
     codes = codes_of(sequence)
-    empty = codes == EMPTY
-    continues = soon if (codes != TEXT).any() else np.zeros_like(soon)
-    while continues.any():
-        fewer = continues & _continues(sequence, codes, continues, near & continues)
-        if (fewer == continues).all():
+    continues = np.zeros_like(soon)
+    look = _beside_telling(sequence, codes, soon, near)
+    while look.rows.size:
+        found = look.soon & _continues(look)
+        if (found == look.soon).all():
+            continues[look.rows] = found
             break
-        continues = fewer
-    return Verdict(continues, soon, near, empty)
+        look = _within(look, found)
+    return Verdict(continues, soon, near, codes == EMPTY)
+
+
+def _beside_telling(sequence: Sequence, codes: Codes, soon: _Bools, near: _Bools) -> _Look:
+    """The records that tell something, the two before each and the one behind it: others continue nothing.
+
+    Only what Node prints of an uncaught error may have more between.
+    """
+    known = np.bincount(codes, minlength=CODES) > 0
+    if known[NODE]:
+        rows = np.arange(codes.size)
+    else:
+        telling = np.flatnonzero(codes)
+        beside = np.zeros(codes.size + 3, np.bool_)
+        for away in range(4):
+            beside[telling + away] = True
+        rows = np.flatnonzero(beside[2:-1])
+    soon, near = soon[rows], near[rows]
+    apart = np.diff(rows, prepend=-1) != 1
+    soon[apart] = near[apart] = False
+    return _Look(sequence, rows, codes[rows], soon, near, known.tolist())
+
+
+def _within(look: _Look, found: _Bools) -> _Look:
+    """The records that are ``found`` to continue others, and the first of each record they are in."""
+    within = found.copy()
+    within[:-1] |= found[1:]
+    at = np.flatnonzero(within)
+    soon = found[at]
+    return _Look(look.sequence, look.rows[at], look.codes[at], soon, look.near[at] & soon, look.known)
 
 
 def judge_by(pattern: re.Pattern[bytes], sequence: Sequence) -> Verdict:
@@ -143,89 +205,81 @@ def _spans(sequence: Sequence) -> zip[tuple[int, int]]:
 
 
 def _moments(sequence: Sequence) -> tuple[_Bools, _Bools]:
+    """As in `Verdict`, by time alone."""
     passed = np.abs(np.diff(sequence.times, prepend=sequence.times[:1]))
-    joinable = ~(sequence.first | sequence.apart | _before(sequence.apart, sequence.first))
+    joinable = ~(sequence.first | sequence.apart)
+    joinable[1:] &= ~sequence.apart[:-1] | sequence.first[1:]
     return joinable & (passed <= SOON_NS), joinable & (passed <= NEAR_NS)
 
 
-def _before(values: npt.NDArray[_T], first: _Bools) -> npt.NDArray[_T]:
-    """What ``values`` say of the record before, in its stream; nothing (0) before the first."""
-    moved = np.zeros_like(values)
-    moved[1:] = values[:-1]
-    moved[first] = np.zeros(1, values.dtype)[0]
-    return moved
-
-
-def _after(values: npt.NDArray[_T], first: _Bools) -> npt.NDArray[_T]:
-    """What ``values`` say of the record after, in its stream; nothing (0) after the last."""
-    moved = np.zeros_like(values)
-    moved[:-1] = values[1:]
-    moved[:-1][first[1:]] = np.zeros(1, values.dtype)[0]
-    return moved
-
-
-def _continues(sequence: Sequence, codes: Codes, soon: _Bools, near: _Bools) -> _Bools:
+def _continues(look: _Look) -> _Bools:
     """One look; what is not ``soon`` is the first of its record."""
-    first = ~soon
+    codes, soon, near, known = look.codes, look.soon, look.near, look.known
     indented = (codes >= INDENTED) & (codes <= INDENTED_LAST)
     empty = codes == EMPTY
-    before, after = _before(codes, first), _after(codes, first)
-    near_after = _after(near, first)
-    after_indented = _before(indented, first)
-    plain = codes == INDENTED
+    before, after = look.before(codes), look.after(codes)
+    near_after = look.after(near)
+    after_indented = look.before(indented)
     text = codes == TEXT
 
     # Lines that are parts of a trace by themselves.
-    found = near & _PARTS[codes]
-    found |= near & (codes == NODE) & ((before == EMPTY) | (before == CLOSING) | after_indented)
-    found |= soon & after_indented & _PARTS_BEHIND_FRAMES[codes]
-    found |= near & text & (before == PANICKED)
-    found |= near & text & (before == FROM) & (after == FROM) & near_after
+    found = near & _PARTS.take(codes)
+    found |= soon & after_indented & _PARTS_BEHIND_FRAMES.take(codes)
+    if known[NODE]:
+        found |= near & (codes == NODE) & ((before == EMPTY) | (before == CLOSING) | after_indented)
+    if known[INDENTED]:
+        found |= _node(look)
+    if known[PANICKED]:
+        found |= near & text & (before == PANICKED)
+    if known[FROM]:
+        found |= near & text & (before == FROM) & (after == FROM) & near_after
     # Lines that are by what stands before them.
-    if (codes == GOROUTINE).any():
-        frames = text & (after == PATH) & near_after
-        found |= (
-            soon
-            & (frames | (codes == CREATED))
-            & _under(codes == GOROUTINE, indented | empty | frames | (codes == CREATED), soon)
-        )
-    if (codes == STACK).any():
+    if known[GOROUTINE]:
+        frames = text & (after == PATH) & near_after | (codes == CREATED)
+        found |= soon & frames & _under(codes == GOROUTINE, indented | empty | frames, soon)
+    if known[STACK]:
         found |= soon & (codes == NUMBERED) & _under(codes == STACK, codes == NUMBERED, soon)
-    if (codes == DUMP).any():
+    if known[DUMP]:
         parts = indented | empty | (codes == DUMPED) | (codes == CLOSING)
         found |= soon & ~indented & _under(codes == DUMP, parts, soon)
-        found |= near & (codes == DUMP) & _before_matches(_DUMP_HEAD, sequence, near & (codes == DUMP))
-    found |= _before_matches(_JAVA_HEAD, sequence, near & (codes == LEVEL))
-    found |= _node(sequence, codes, near)
-    opening = np.flatnonzero(near & (codes == OPENING) & _after(indented & near, first))
-    found[opening] |= np.isin(_last_bytes(sequence, opening - 1), _ANNOUNCING)
-    named = np.zeros_like(found)
-    if (codes == TRACEBACK).any() or (codes == FILE).any():
+        found |= _behind(_DUMP_HEAD, look, near & (codes == DUMP))
+    if known[LEVEL]:
+        found |= _behind(_JAVA_HEAD, look, near & (codes == LEVEL))
+    if known[OPENING]:
+        opening = np.flatnonzero(near & (codes == OPENING) & look.after(indented & near))
+        found[opening] |= np.isin(_last_bytes(look.sequence, look.rows[opening - 1]), _ANNOUNCING)
+    if known[TRACEBACK] or known[FILE]:
         headers = (codes == TRACEBACK) | ((codes == FILE) & ~after_indented & (before != LISTED))
         inside = headers | _under(headers, indented, soon)
-        named = soon & ~indented & ~empty & after_indented & _before(inside, first)
+        named = soon & ~indented & ~empty & after_indented & look.before(inside)
         found |= named
-    found |= near & (codes == TRACEBACK) & ~after_indented & ~_before(named, first)
-    # The line of an exception, behind what announces it.
-    frames_after = text & (after == FRAME) & near_after & near & ~after_indented & (before != CAUSED)
-    rows = np.flatnonzero(frames_after)
-    found[rows[matches(_EXCEPTION, sequence, rows)]] = True
+        found |= near & (codes == TRACEBACK) & ~after_indented & ~look.before(named)
+    if known[FRAME]:
+        # The line of an exception, behind what announces it.
+        lines = np.flatnonzero(text & (after == FRAME) & near_after & near & ~after_indented & (before != CAUSED))
+        found[lines[look.matching(_EXCEPTION, lines)]] = True
 
     # Empty lines, by what stands before and behind them.
-    if empty.any():
-        found |= empty & soon & _inside(found & ~empty, indented, indented & ~plain, empty, soon)
-        found |= empty & near & (_before(found & ~empty, first) | (before == FRAME))
-    loose = (before == EMPTY) & ~_before(found, first)
-    found |= indented & ~plain & soon & ~loose
+    strong = indented & (codes != INDENTED)
+    plain = indented & ~strong
+    if known[EMPTY]:
+        found |= empty & soon & _inside(found & ~empty, indented, strong, empty, soon)
+        found |= empty & near & (look.before(found & ~empty) | (before == FRAME))
+        loose = (before == EMPTY) & ~look.before(found)
+        strong &= ~loose
+        plain_parts = plain & ~loose
+    else:
+        plain_parts = plain
+    found |= strong & soon
     # Columns and lists are indented as well, each line a record: what has no head before it is none's text.
-    return found | _under(~plain, plain & ~loose, soon)
+    return found | _under(~plain, plain_parts, soon) if known[INDENTED] else found
 
 
-def _before_matches(pattern: re.Pattern[bytes], sequence: Sequence, which: _Bools) -> _Bools:
+def _behind(pattern: re.Pattern[bytes], look: _Look, which: _Bools) -> _Bools:
     """Those of ``which``, none of them the first, behind a record that matches ``pattern``."""
     found = np.zeros_like(which)
-    rows = np.flatnonzero(which)
-    found[rows[matches(pattern, sequence, rows - 1)]] = True
+    at = np.flatnonzero(which)
+    found[at[look.matching(pattern, at - 1)]] = True
     return found
 
 
@@ -235,12 +289,13 @@ def _last_bytes(sequence: Sequence, rows: _Ints) -> npt.NDArray[np.uint8]:
     return found
 
 
-def _node(sequence: Sequence, codes: Codes, near: _Bools) -> _Bools:
+def _node(look: _Look) -> _Bools:
     """What Node prints of an uncaught error: a place, its source, a mark below it, the error, and Node's version."""
+    codes, near = look.codes, look.near
     found = np.zeros_like(near)
     marks = np.flatnonzero((codes[2:] == INDENTED) & (codes[:-2] == TEXT) & near[2:] & near[1:-1]) + 2
-    marks = marks[matches(_CARETS, sequence, marks)]
-    marks = marks[matches(_SOURCE, sequence, marks - 2)]
+    marks = marks[look.matching(_CARETS, marks)]
+    marks = marks[look.matching(_SOURCE, marks - 2)]
     if not marks.size:
         return found
     found[marks - 1] = True
