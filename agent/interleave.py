@@ -35,8 +35,8 @@ class Chains(msgspec.Struct, frozen=True, eq=False):
     """Which rows continue which, of n records; those that are joined make a chain.
 
     Of m rows, chain after chain and rising in each: ``rows``, ``before``, the row that each continues, and ``chain``,
-    the number of its chain: int64[m]. Of k chains: ``begins``, where each begins in these, ``first`` and ``last``, the
-    rows at its ends: int64[k].
+    the number of its chain: int64[m]. Of k chains: ``begins``, where each begins in these; ``first`` and ``last``, the
+    rows at its ends; ``others``, how many rows that are not its own stand between: int64[k].
     """
 
     rows: _Ints
@@ -45,11 +45,7 @@ class Chains(msgspec.Struct, frozen=True, eq=False):
     begins: _Ints
     first: _Ints
     last: _Ints
-
-    @property
-    def others(self) -> _Ints:
-        """How many rows of others stand in each chain: int64[k]."""
-        return self.last - self.first - np.diff(self.begins, append=self.rows.size)
+    others: _Ints
 
     def spans(self) -> tuple[_Ints, _Ints]:
         """The first and the last row of chains that rows of others stand in, rising."""
@@ -74,21 +70,25 @@ def chained(rows: _Ints, before: _Ints) -> Chains:
     begin = np.ones(rows.size, np.bool_)
     begin[1:] = before[1:] != rows[:-1]
     begins = np.flatnonzero(begin)
-    last = rows[np.append(begins[1:], rows.size)[: begins.size] - 1]
-    return Chains(rows, before, begin.cumsum() - 1, begins, before[begins], last)
+    ends = np.empty_like(begins)
+    ends[:-1] = begins[1:]
+    ends[-1:] = rows.size
+    first, last = before[begins], rows[ends - 1]
+    return Chains(rows, before, begin.cumsum() - 1, begins, first, last, last - first - (ends - begins))
 
 
 def interleaved(records: Records, chains: Chains) -> Chains:
     """The ``chains``, those parted that rows of others stand in and that cannot be whole. None overlap then."""
-    others = chains.others
-    apart = np.flatnonzero(others)
+    apart = np.flatnonzero(chains.others)
     if not apart.size:
         return chains
-    first, last, others = chains.first[apart], chains.last[apart], others[apart]
+    first, last, others = chains.first[apart], chains.last[apart], chains.others[apart]
     # Rows between are records by themselves if all that are not are the record's own.
     joined = np.sort(np.concatenate([chains.rows, chains.first]))
     is_whole = _count(joined, first, last) + others == last - first + 1
-    is_whole &= _count(np.flatnonzero(records.positions.view(np.int64) != records.heads), first, last) == 0
+    pieced = np.flatnonzero(records.positions.view(np.int64) != records.heads)
+    if pieced.size:
+        is_whole &= _count(pieced, first, last) == 0
     is_whole &= records.starts[first] + 1 + others < records.heads[first]
     parted = np.zeros(chains.first.size, np.bool_)
     parted[apart[~is_whole]] = True

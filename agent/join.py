@@ -19,6 +19,7 @@ import numpy.typing as npt
 from agent import multiline
 from agent.assemble import Records, edges_of
 from agent.interleave import LINES_MAX, Chains, chained, interleaved
+from agent.lines import steps
 from agent.multiline import SOON_NS, Verdict
 from agent.shapes import Sequence
 from agent.splice import before_cut, merged, without, without_held
@@ -41,7 +42,7 @@ CLOSED_AFTER_NS: Final = SOON_NS + 50_000_000
 NEVER: Final = -(1 << 63)
 # Time that has always come: nothing is held.
 ALWAYS: Final = (1 << 63) - 1
-# So many files have few enough streams for their numbers to be sorted by radix.
+# The streams of so many files have numbers of 16 bits, which are sorted several times faster.
 _FEW_SEGMENTS: Final = 1 << 15
 _UNJOINABLE: Final = int(Flag.MALFORMED | Flag.GAP)
 
@@ -88,6 +89,9 @@ class _Ends(msgspec.Struct, frozen=True, eq=False):
     own: _Ints
 
 
+_NO_CHAINS: Final = chained(np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+
 class _Links(msgspec.Struct, frozen=True, eq=False):
     """Which rows continue which.
 
@@ -118,25 +122,25 @@ def join(records: Records, segments: Several[Segment], bytes_max: int = BYTES_MA
 
 def _links(records: Records, segments: Several[Segment], bytes_max: int) -> _Links:
     """Which row continues which, and what is in doubt at the end of each stream."""
-    stderr = records.flags & np.uint8(Flag.STDERR) != 0
-    key = np.repeat(np.arange(0, 2 * len(segments), 2, np.int32), records.rows) + stderr
-    # Sorted by radix where there are few streams.
-    order = np.argsort(key.astype(np.uint16) if len(segments) <= _FEW_SEGMENTS else key, kind="stable")
-    sorted_key = key[order]
+    number = np.uint16 if len(segments) <= _FEW_SEGMENTS else np.int64
+    key = np.repeat(np.arange(0, 2 * len(segments), 2, number), records.rows)
+    key += records.flags & np.uint8(Flag.STDERR) != 0
+    order = np.argsort(key, kind="stable")
+    key = key[order]
     first = np.ones(key.size, np.bool_)
-    first[1:] = sorted_key[1:] != sorted_key[:-1]
-    sequence = _sequence(records, segments, order, sorted_key, first)
-    sequence.apart[:] |= sequence.lengths > bytes_max
-    verdict = _verdict(sequence, segments, sorted_key)
-    joined, limited = _within_limits(np.flatnonzero(verdict.continues), records.starts[order], bytes_max)
-    chains = interleaved(records, chained(order[joined], order[joined - 1]))
-    lasts = np.append(np.flatnonzero(first)[1:] - 1, key.size - 1)
+    first[1:] = key[1:] != key[:-1]
+    segment = key >> 1
+    sequence = _sequence(records, segments, order, segment, first, bytes_max)
+    verdict = _verdict(sequence, segments, segment)
+    joined, limited = _within_limits(np.flatnonzero(verdict.continues), order, records.starts, bytes_max)
+    chains = interleaved(records, chained(order[joined], order[joined - 1])) if joined.size else _NO_CHAINS
+    lasts = np.append(np.flatnonzero(first)[1:], key.size) - 1
     lasts = lasts[~sequence.apart[lasts]]
     doubtful = lasts.copy()
     for place in np.flatnonzero(verdict.soon[lasts] & (verdict.empty[lasts] | verdict.near[lasts])).tolist():
         doubtful[place] = _doubtful(verdict, int(lasts[place]))
-    firsts, own = order[_firsts(joined, doubtful)], order[_firsts(joined, lasts)]
-    return _Links(chains, order[limited], _Ends(sorted_key[lasts] >> 1, order[lasts], firsts, own))
+    ends = _Ends(segment[lasts], order[lasts], order[_firsts(joined, doubtful)], order[_firsts(joined, lasts)])
+    return _Links(chains, order[limited], ends)
 
 
 def _doubtful(verdict: Verdict, last: int) -> int:
@@ -147,31 +151,38 @@ def _doubtful(verdict: Verdict, last: int) -> int:
     return row
 
 
-def _sequence(records: Records, segments: Several[Segment], order: _Ints, sorted_key: _Ints, first: _Bools) -> Sequence:
-    """All records, in ``order``."""
-    edges = edges_of(records.lengths)
+def _sequence(
+    records: Records, segments: Several[Segment], order: _Ints, segment: _Ints, first: _Bools, bytes_max: int
+) -> Sequence:
+    """All records, in ``order``; none longer than ``bytes_max`` is joined."""
     lengths = records.lengths.astype(np.int64)
-    apart = (records.flags & np.uint8(_UNJOINABLE)) != 0
-    joins = np.array([segment.joins for segment in segments], np.bool_)
-    # A record of several pieces never continues another one: while its pieces are read nothing is held.
-    pieced = (records.flags & np.uint8(Flag.JOINED)) != 0
+    apart = lengths > bytes_max
+    told = int(np.bitwise_or.reduce(records.flags))
+    if told & _UNJOINABLE:
+        apart |= (records.flags & np.uint8(_UNJOINABLE)) != 0
+    if told & Flag.JOINED:
+        # A record of several pieces never continues another one: while its pieces are read nothing is held.
+        first = first | ((records.flags & np.uint8(Flag.JOINED)) != 0)[order]
+    apart = apart[order]
+    if not all(each.joins for each in segments):
+        apart |= ~np.array([each.joins for each in segments], np.bool_)[segment]
     return Sequence(
         np.frombuffer(records.body, np.uint8),
-        edges[:-1][order],
+        edges_of(records.lengths)[:-1][order],
         lengths[order],
         records.times[order],
-        first | pieced[order],
-        apart[order] | ~joins[sorted_key >> 1],
+        first,
+        apart,
     )
 
 
-def _verdict(sequence: Sequence, segments: Several[Segment], sorted_key: _Ints) -> Verdict:
+def _verdict(sequence: Sequence, segments: Several[Segment], segment: _Ints) -> Verdict:
     """What `agent.multiline` says, or the file's own expression."""
     verdict = multiline.judge(sequence)
-    for number, segment in enumerate(segments):
-        if segment.start is not None:
-            rows = np.flatnonzero(sorted_key >> 1 == number)
-            own = multiline.judge_by(segment.start, _part(sequence, rows))
+    for number, each in enumerate(segments):
+        if each.start is not None:
+            rows = np.flatnonzero(segment == number)
+            own = multiline.judge_by(each.start, _part(sequence, rows))
             verdict.continues[rows] = own.continues
             # Nothing that follows changes it.
             verdict.near[rows] = verdict.empty[rows] = False
@@ -189,13 +200,14 @@ def _part(sequence: Sequence, rows: _Ints) -> Sequence:
     )
 
 
-def _within_limits(rows: _Ints, starts: _Ints, bytes_max: int) -> tuple[_Ints, _Ints]:
+def _within_limits(rows: _Ints, order: _Ints, starts: _Ints, bytes_max: int) -> tuple[_Ints, _Ints]:
     """Those of ``rows``, which continue the one before, within `LINES_MAX` and ``bytes_max`` of their first; the rest.
 
-    ``starts``: int64[n], offsets in the file of all rows.
+    All these are places in ``order``; ``starts``: int64[n], by row.
     """
     first = _firsts(rows, rows)
-    taken, taken_before = (starts[rows] - starts[first]) // bytes_max, (starts[rows - 1] - starts[first]) // bytes_max
+    start = starts[order[first]]
+    taken, taken_before = (starts[order[rows]] - start) // bytes_max, (starts[order[rows - 1]] - start) // bytes_max
     inside = ((rows - first) % LINES_MAX != 0) & (taken == taken_before)
     return rows[inside], rows[~inside]
 
@@ -204,10 +216,10 @@ def _firsts(continuing: _Ints, rows: _Ints) -> _Ints:
     """The first row of the record of each of ``rows``, where those ``continuing``, rising, continue the one before."""
     if not continuing.size:
         return rows
-    place = np.arange(continuing.size)
-    begins = np.maximum.accumulate(np.where(np.diff(continuing, prepend=-1) == 1, 0, place))
-    at = np.minimum(np.searchsorted(continuing, rows), continuing.size - 1)
-    return np.where(continuing[at] == rows, continuing[begins[at]] - 1, rows)
+    begins = continuing[steps(continuing, -1) != 1] - 1
+    at = np.searchsorted(continuing, rows)
+    within = continuing.take(at, mode="clip") == rows
+    return np.where(within, begins[np.searchsorted(begins, rows) - 1], rows)
 
 
 def _hold(
@@ -219,22 +231,29 @@ def _hold(
     """
     ends = links.ends
     times, segment = records.times[ends.last], ends.segment
-    read = np.array([each.end for each in segments], np.int64)
-    row = np.where(read[segment] - records.starts[ends.first] < bytes_max, ends.first, ends.own)
-    doubt = np.array([each.joins for each in segments], np.bool_)[segment]
+    read, closed_ns, open_start, joins = np.array(
+        [
+            (each.end, each.closed_ns, each.end if each.open_start is None else each.open_start, each.joins)
+            for each in segments
+        ],
+        np.int64,
+    ).T
+    room = read[segment] - bytes_max
+    row = np.where(records.starts[ends.first] > room, ends.first, ends.own)
+    doubt = (joins[segment] != 0) & (records.starts[row] > room)
     doubt &= np.abs(records.times[bounds[segment + 1] - 1] - times) <= CLOSED_AFTER_NS
-    doubt &= read[segment] - records.starts[row] < bytes_max
     certain = _earliest(links, bounds, segment[doubt], row[doubt])
-    doubt &= times > np.array([each.closed_ns for each in segments], np.int64)[segment]
-    open_start = np.array([each.end if each.open_start is None else each.open_start for each in segments], np.int64)
     # Where it is too much to hold: nothing behind the beginning of an open line has lines of others between its own.
-    doubt &= (read - open_start < bytes_max)[segment]
-    cut = _earliest(links, bounds, segment[doubt], row[doubt])
+    held_back = doubt & (times > closed_ns[segment]) & (open_start[segment] > room)
+    cut = certain if (held_back == doubt).all() else _earliest(links, bounds, segment[held_back], row[held_back])
     held = np.full(len(segments), -1, np.int64)
     held_ns = np.zeros(len(segments), np.int64)
-    np.maximum.at(held_ns, segment[doubt], times[doubt])
-    for number in np.unique(segment[doubt]).tolist():
-        held[number] = min(int(records.starts[cut[number] : bounds[number + 1]].min()), int(open_start[number]))
+    np.maximum.at(held_ns, segment[held_back], times[held_back])
+    holding = np.flatnonzero(cut < bounds[1:])
+    if holding.size:
+        edges = np.stack([cut[holding], bounds[holding + 1]], axis=1).ravel()
+        starts = np.minimum.reduceat(records.starts, edges[: -1 if edges[-1] == bounds[-1] else None])[::2]
+        held[holding] = np.minimum(starts, open_start[holding])
     return certain, cut, held, held_ns
 
 
@@ -256,8 +275,10 @@ def _joined(records: Records, bounds: _Ints, links: _Links, certain: _Ints, cut:
     """The records of each segment before its ``cut``, joined."""
     chains = links.chains
     segment = np.searchsorted(bounds, chains.first, "right") - 1
-    is_certain = (chains.last < certain[segment]) & ~np.isin(chains.first, links.limited)
-    chains = chains.parted(~is_certain & (chains.others > 0))
+    is_doubtful = chains.last >= certain[segment]
+    if links.limited.size:
+        is_doubtful |= np.isin(chains.first, links.limited)
+    chains = chains.parted(is_doubtful & (chains.others > 0))
     return merged(records, chains, bounds, cut)
 
 

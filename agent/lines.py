@@ -172,9 +172,17 @@ def cut(block: bytes | memoryview, segments: Sequence[Segment]) -> Block:
     starts = np.empty_like(ends)
     starts[:1] = 0
     starts[1:] = ends[:-1] + 1
-    rows = np.diff(np.searchsorted(ends, bounds), prepend=0)
+    rows = steps(np.searchsorted(ends, bounds), 0)
     shifts = np.array([segment.position for segment in segments], np.int64) - (bounds - sizes)
     return Block(text, starts, ends, np.repeat(shifts, rows), rows, segments)
+
+
+def steps(values: npt.NDArray[np.int64], before: int) -> npt.NDArray[np.int64]:
+    """By how much each of ``values`` is more than the one before it: `np.diff`, which takes several times as long."""
+    found = values.copy()
+    found[:1] -= before
+    found[1:] -= values[:-1]
+    return found
 
 
 def mask(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

@@ -30,6 +30,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from agent.lines import steps
 from agent.shapes import (
     BACKTRACE,
     BETWEEN,
@@ -91,8 +92,8 @@ _CARETS: Final = re.compile(rb"\s*[\^~]+\s*$")
 _SOURCE: Final = re.compile(rb"\S.*:\d+\s*$")
 # How the line of an exception begins: its type, with nothing before it. Only looked at where a frame follows.
 _EXCEPTION: Final = re.compile(
-    rb"(Exception in thread|Unhandled exception|Uncaught"
-    rb"|(?:[\w$]+[.\\:/]+)+[\w$]*[A-Z][\w$]*"  # a type with its package
+    rb"(?:Exception in thread|Unhandled exception|Uncaught"
+    rb"|(?:[\w$]++[.\\:/]++)+[\w$]*[A-Z][\w$]*"  # a type with its package
     rb"|[\w$]*(?:Error|Exception|Throwable|Failure|Fault|Panic|Warning))"
     rb"(?:\s*$|[:\s(\[<{])"
 )
@@ -177,7 +178,7 @@ def _beside_telling(sequence: Sequence, codes: Codes, soon: _Bools, near: _Bools
             beside[telling + away] = True
         rows = np.flatnonzero(beside[2:-1])
     soon, near = soon[rows], near[rows]
-    apart = np.diff(rows, prepend=-1) != 1
+    apart = steps(rows, -1) != 1
     soon[apart] = near[apart] = False
     return _Look(sequence, rows, codes[rows], soon, near, known.tolist())
 
@@ -206,9 +207,9 @@ def _spans(sequence: Sequence) -> zip[tuple[int, int]]:
 
 def _moments(sequence: Sequence) -> tuple[_Bools, _Bools]:
     """As in `Verdict`, by time alone."""
-    passed = np.abs(np.diff(sequence.times, prepend=sequence.times[:1]))
+    passed = np.abs(steps(sequence.times, 0))
     joinable = ~(sequence.first | sequence.apart)
-    joinable[1:] &= ~sequence.apart[:-1] | sequence.first[1:]
+    joinable[1:] &= ~sequence.apart[:-1]
     return joinable & (passed <= SOON_NS), joinable & (passed <= NEAR_NS)
 
 

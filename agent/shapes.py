@@ -121,16 +121,13 @@ _SPACES: Final = b" \t"
 _CLOSERS: Final = b"}])"
 _OPENERS: Final = b"{["
 _CLOSING_BYTES_MAX: Final = 3
-# A record whose first byte is none of these is TEXT, if it is longer than closing brackets are.
-_FIRST_TELLING: Final = np.zeros(256, np.bool_)
-_FIRST_TELLING[[*_SPACES, ord("\r"), *{prefix[0] for prefix, _, _ in _PREFIXES}]] = True
-# Half of all lines begin like the level or the name in a prefix. The fifth byte tells `INFO: ` from `INFO request`:
-# by 256 times the fifth one and the first.
+# Whether a record may be anything but TEXT, by 256 times its fifth byte and its first one. Half of all lines begin like
+# a level or a name that matters; the fifth byte tells `INFO: ` from `INFO request`.
 _FIFTH: Final = 4
-_BOTH_TELLING: Final = np.zeros((256, 256), np.bool_)
-_BOTH_TELLING[:, [*_SPACES, ord("\r")]] = True
+_TELLING: Final = np.zeros((256, 256), np.bool_)
+_TELLING[:, [*_SPACES, ord("\r")]] = True
 for _prefix, _, _ in _PREFIXES:
-    _BOTH_TELLING[_prefix[_FIFTH] if len(_prefix) > _FIFTH else slice(None), _prefix[0]] = True
+    _TELLING[_prefix[_FIFTH] if len(_prefix) > _FIFTH else slice(None), _prefix[0]] = True
 # What a first byte says by itself.
 _FIRST: Final = np.zeros(256, np.uint8)
 _FIRST[[*_SPACES]] = INDENTED
@@ -185,14 +182,11 @@ def codes_of(sequence: Sequence) -> Codes:
 
 
 def _telling(sequence: Sequence) -> _Ints:
-    """The rows that may be anything else but TEXT, by two of their bytes; they need not be."""
-    text, begins = sequence.text, sequence.begins
-    first = text.take(begins, mode="clip")  # the last one may be empty
-    short = sequence.lengths <= _CLOSING_BYTES_MAX
-    rows = np.flatnonzero(_FIRST_TELLING.take(first) | short)
-    fifth = text.take(begins[rows] + _FIFTH, mode="clip").astype(np.intp)
-    telling: _Ints = rows[_BOTH_TELLING.take(fifth << 8 | first[rows]) | short[rows]]
-    return telling
+    """The rows that may be anything but TEXT, by two of their bytes; brackets close in short ones only."""
+    both = sequence.text.take(sequence.begins + _FIFTH, mode="clip").astype(np.uint16)
+    both <<= np.uint16(8)
+    both |= sequence.text.take(sequence.begins, mode="clip")  # the last record may be empty
+    return np.flatnonzero(_TELLING.take(both) | (sequence.lengths <= _CLOSING_BYTES_MAX))
 
 
 def _first_words(text: npt.NDArray[np.uint8], begins: _Ints) -> npt.NDArray[np.uint64]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from agent.assemble import Records, edges_of
 from agent.interleave import Chains, in_turn
-from agent.lines import NEWLINE, mask
+from agent.lines import NEWLINE, mask, steps
 from wire.batch import Flag
 
 _Ints = npt.NDArray[np.int64]
@@ -84,12 +84,12 @@ def _text(body: memoryview, edges: _Ints, order: _Ints, continues: _Bools) -> me
     if not order.size:
         return body[:0]
     # Runs of rows that stand next to each other in the body and need no newline between are copied at once.
-    steps = np.diff(order, prepend=order[0] - 2)
-    cuts = np.flatnonzero(continues | (steps != 1))
+    forward = steps(order, -2)
+    cuts = np.flatnonzero(continues | (forward != 1))
     starts = edges[order[cuts]]
     ends = edges[order[np.append(cuts[1:], order.size) - 1] + 1]
     newlines = continues[cuts]
-    if cuts.size * RUN_BYTES > len(body) and (steps > 0).all():
+    if cuts.size * RUN_BYTES > len(body) and (forward > 0).all():
         return _text_at_once(body, starts, ends, newlines)
     pieces: list[bytes | memoryview] = [b""] * (2 * cuts.size)
     pieces[::2] = map((b"", b"\n").__getitem__, newlines.tolist())

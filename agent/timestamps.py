@@ -79,7 +79,7 @@ def _minutes(day_word: _Words, minute_word: _Words) -> tuple[_Ints, _Bools]:
         return np.zeros(0, np.int64), np.zeros(0, np.bool_)
     changed = (day_word[1:] != day_word[:-1]) | (minute_word[1:] != minute_word[:-1])
     heads = np.concatenate([np.zeros(1, np.int64), np.flatnonzero(changed) + 1])
-    repeats = np.diff(heads, append=day_word.size)
+    repeats = np.append(heads[1:], day_word.size) - heads
     minutes, ok = _calendar(np.stack([day_word[heads], minute_word[heads]], axis=1).view(np.uint8).astype(np.int64))
     return np.repeat(minutes, repeats), np.repeat(ok, repeats)
 
