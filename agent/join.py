@@ -22,7 +22,7 @@ from agent.interleave import LINES_MAX, Chains, chained, interleaved
 from agent.lines import steps
 from agent.multiline import SOON_NS, Verdict
 from agent.shapes import Sequence
-from agent.splice import before_cut, merged, without, without_held
+from agent.splice import merged, without, without_held
 from wire.batch import Flag
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ ALWAYS: Final = (1 << 63) - 1
 # The streams of so many files have numbers of 16 bits, which are sorted several times faster.
 _FEW_SEGMENTS: Final = 1 << 15
 _UNJOINABLE: Final = int(Flag.MALFORMED | Flag.GAP)
+_PIECED: Final = int(Flag.JOINED)
 
 
 class Segment(msgspec.Struct, frozen=True):
@@ -110,17 +111,17 @@ def join(records: Records, segments: Several[Segment], bytes_max: int = BYTES_MA
     nothing = Joined(records, np.full(count, -1, np.int64), np.zeros(count, np.int64))
     if not records.times.size or not any(segment.joins for segment in segments):
         return nothing
-    bounds = edges_of(records.rows)
-    links = _links(records, segments, bytes_max)
+    bounds, edges = edges_of(records.rows), edges_of(records.lengths)
+    links = _links(records, edges, segments, bytes_max)
     certain, cut, held, held_ns = _hold(records, segments, bounds, links, bytes_max)
     if not links.chains.rows.size:
         found = without_held(records, bounds, cut) if (held >= 0).any() else records
     else:
-        found = _joined(records, bounds, links, certain, cut)
+        found = _joined(records, edges, bounds, links, certain, cut)
     return Joined(_reached(found, segments, held), held, held_ns)
 
 
-def _links(records: Records, segments: Several[Segment], bytes_max: int) -> _Links:
+def _links(records: Records, edges: _Ints, segments: Several[Segment], bytes_max: int) -> _Links:
     """Which row continues which, and what is in doubt at the end of each stream."""
     number = np.uint16 if len(segments) <= _FEW_SEGMENTS else np.int64
     key = np.repeat(np.arange(0, 2 * len(segments), 2, number), records.rows)
@@ -130,7 +131,8 @@ def _links(records: Records, segments: Several[Segment], bytes_max: int) -> _Lin
     first = np.ones(key.size, np.bool_)
     first[1:] = key[1:] != key[:-1]
     segment = key >> 1
-    sequence = _sequence(records, segments, order, segment, first, bytes_max)
+    sequence = _sequence(records, edges, segments, order, segment, first)
+    sequence.apart[:] |= sequence.lengths > bytes_max
     verdict = _verdict(sequence, segments, segment)
     joined, limited = _within_limits(np.flatnonzero(verdict.continues), order, records.starts, bytes_max)
     chains = interleaved(records, chained(order[joined], order[joined - 1])) if joined.size else _NO_CHAINS
@@ -139,7 +141,8 @@ def _links(records: Records, segments: Several[Segment], bytes_max: int) -> _Lin
     doubtful = lasts.copy()
     for place in np.flatnonzero(verdict.soon[lasts] & (verdict.empty[lasts] | verdict.near[lasts])).tolist():
         doubtful[place] = _doubtful(verdict, int(lasts[place]))
-    ends = _Ends(segment[lasts], order[lasts], order[_firsts(joined, doubtful)], order[_firsts(joined, lasts)])
+    firsts = order[_firsts(joined, np.concatenate([doubtful, lasts]))]
+    ends = _Ends(segment[lasts], order[lasts], firsts[: lasts.size], firsts[lasts.size :])
     return _Links(chains, order[limited], ends)
 
 
@@ -152,24 +155,22 @@ def _doubtful(verdict: Verdict, last: int) -> int:
 
 
 def _sequence(
-    records: Records, segments: Several[Segment], order: _Ints, segment: _Ints, first: _Bools, bytes_max: int
+    records: Records, edges: _Ints, segments: Several[Segment], order: _Ints, segment: _Ints, first: _Bools
 ) -> Sequence:
-    """All records, in ``order``; none longer than ``bytes_max`` is joined."""
-    lengths = records.lengths.astype(np.int64)
-    apart = lengths > bytes_max
+    """All records, in ``order``; their bodies lie between ``edges``."""
     told = int(np.bitwise_or.reduce(records.flags))
+    apart = np.zeros(order.size, np.bool_)
     if told & _UNJOINABLE:
-        apart |= (records.flags & np.uint8(_UNJOINABLE)) != 0
-    if told & Flag.JOINED:
+        apart = ((records.flags & np.uint8(_UNJOINABLE)) != 0)[order]
+    if told & _PIECED:
         # A record of several pieces never continues another one: while its pieces are read nothing is held.
-        first = first | ((records.flags & np.uint8(Flag.JOINED)) != 0)[order]
-    apart = apart[order]
+        first = first | ((records.flags & np.uint8(_PIECED)) != 0)[order]
     if not all(each.joins for each in segments):
         apart |= ~np.array([each.joins for each in segments], np.bool_)[segment]
     return Sequence(
         np.frombuffer(records.body, np.uint8),
-        edges_of(records.lengths)[:-1][order],
-        lengths[order],
+        edges[order],
+        records.lengths[order].astype(np.int64),
         records.times[order],
         first,
         apart,
@@ -205,7 +206,8 @@ def _within_limits(rows: _Ints, order: _Ints, starts: _Ints, bytes_max: int) -> 
 
     All these are places in ``order``; ``starts``: int64[n], by row.
     """
-    first = _firsts(rows, rows)
+    begins = steps(rows, -1) != 1
+    first = (rows[begins] - 1)[begins.cumsum() - 1]
     start = starts[order[first]]
     taken, taken_before = (starts[order[rows]] - start) // bytes_max, (starts[order[rows - 1]] - start) // bytes_max
     inside = ((rows - first) % LINES_MAX != 0) & (taken == taken_before)
@@ -217,8 +219,7 @@ def _firsts(continuing: _Ints, rows: _Ints) -> _Ints:
     if not continuing.size:
         return rows
     begins = continuing[steps(continuing, -1) != 1] - 1
-    at = np.searchsorted(continuing, rows)
-    within = continuing.take(at, mode="clip") == rows
+    within = continuing.take(np.searchsorted(continuing, rows), mode="clip") == rows
     return np.where(within, begins[np.searchsorted(begins, rows) - 1], rows)
 
 
@@ -271,7 +272,7 @@ def _earliest(links: _Links, bounds: _Ints, segment: _Ints, row: _Ints) -> _Ints
     return found
 
 
-def _joined(records: Records, bounds: _Ints, links: _Links, certain: _Ints, cut: _Ints) -> Records:
+def _joined(records: Records, edges: _Ints, bounds: _Ints, links: _Links, certain: _Ints, cut: _Ints) -> Records:
     """The records of each segment before its ``cut``, joined."""
     chains = links.chains
     segment = np.searchsorted(bounds, chains.first, "right") - 1
@@ -279,7 +280,7 @@ def _joined(records: Records, bounds: _Ints, links: _Links, certain: _Ints, cut:
     if links.limited.size:
         is_doubtful |= np.isin(chains.first, links.limited)
     chains = chains.parted(is_doubtful & (chains.others > 0))
-    return merged(records, chains, bounds, cut)
+    return merged(records, edges, chains, bounds, cut)
 
 
 def _reached(records: Records, segments: Several[Segment], held: _Ints) -> Records:

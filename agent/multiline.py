@@ -78,9 +78,9 @@ SOON_NS: Final = 200_000_000
 NEAR_NS: Final = 20_000_000
 
 # By what they look like: those that are parts of a trace by themselves, and those that are behind its frames.
-_PARTS: Final = np.zeros(256, np.bool_)
+_PARTS: Final = np.zeros(CODES, np.bool_)
 _PARTS[[SIGNAL, GOROUTINE, NOTE, BACKTRACE, STACK, BETWEEN, LISTED]] = True
-_PARTS_BEHIND_FRAMES: Final = np.zeros(256, np.bool_)
+_PARTS_BEHIND_FRAMES: Final = np.zeros(CODES, np.bool_)
 _PARTS_BEHIND_FRAMES[[CAUSED, CLOSING, EXIT, END]] = True
 # What a record that ends like this announces goes on in the next one.
 _ANNOUNCING: Final = np.frombuffer(b":=(,", np.uint8)
@@ -117,7 +117,7 @@ class _Look(msgspec.Struct, frozen=True, eq=False):
     """Some of a sequence's records, each with its neighbours of one moment: what is not ``soon`` has none before it.
 
     ``rows``: int64[m], which they are. ``codes``: uint8[m]. ``soon`` and ``near``: bool[m], as in `Verdict`. ``known``:
-    whether each of all codes occurs.
+    bool[`CODES`], whether each of them occurs.
     """
 
     sequence: Sequence
@@ -125,7 +125,7 @@ class _Look(msgspec.Struct, frozen=True, eq=False):
     codes: Codes
     soon: _Bools
     near: _Bools
-    known: list[bool]
+    known: _Bools
 
     def before(self, values: npt.NDArray[_T]) -> npt.NDArray[_T]:
         """What ``values`` say of the record before; nothing (0) before the first."""
@@ -180,7 +180,7 @@ def _beside_telling(sequence: Sequence, codes: Codes, soon: _Bools, near: _Bools
     soon, near = soon[rows], near[rows]
     apart = steps(rows, -1) != 1
     soon[apart] = near[apart] = False
-    return _Look(sequence, rows, codes[rows], soon, near, known.tolist())
+    return _Look(sequence, rows, codes[rows], soon, near, known)
 
 
 def _within(look: _Look, found: _Bools) -> _Look:
@@ -224,8 +224,11 @@ def _continues(look: _Look) -> _Bools:
     text = codes == TEXT
 
     # Lines that are parts of a trace by themselves.
-    found = near & _PARTS.take(codes)
-    found |= soon & after_indented & _PARTS_BEHIND_FRAMES.take(codes)
+    found = np.zeros_like(near)
+    if (known & _PARTS).any():
+        found |= near & _PARTS.take(codes)
+    if (known & _PARTS_BEHIND_FRAMES).any():
+        found |= soon & after_indented & _PARTS_BEHIND_FRAMES.take(codes)
     if known[NODE]:
         found |= near & (codes == NODE) & ((before == EMPTY) | (before == CLOSING) | after_indented)
     if known[INDENTED]:

@@ -114,9 +114,7 @@ _PREFIXES: Final = (
 # The same by first byte, as words: what a record's first word is, where only the bytes of the prefix are looked at.
 _WORDS: Final[dict[int, list[tuple[np.uint64, np.uint64, int, re.Pattern[bytes] | None]]]] = {}
 for _prefix, _code, _whole in _PREFIXES:
-    _WORDS.setdefault(_prefix[0], []).append(
-        (_word(_prefix), _OWN[min(len(_prefix), _WORD_BYTES)], _code, _whole)
-    )
+    _WORDS.setdefault(_prefix[0], []).append((_word(_prefix), _OWN[min(len(_prefix), _WORD_BYTES)], _code, _whole))
 _SPACES: Final = b" \t"
 _CLOSERS: Final = b"}])"
 _OPENERS: Final = b"{["
@@ -133,6 +131,10 @@ _FIRST: Final = np.zeros(256, np.uint8)
 _FIRST[[*_SPACES]] = INDENTED
 _FIRST[[*_CLOSERS]] = CLOSING
 _FIRST[[*_OPENERS]] = OPENING
+# The most bytes that a record of a code has.
+_BYTES_MOST: Final = np.full(CODES, np.iinfo(np.int64).max)
+_BYTES_MOST[CLOSING] = _CLOSING_BYTES_MAX
+_BYTES_MOST[OPENING] = 1
 _WHITE: Final = np.zeros(256, np.bool_)
 _WHITE[[*b" \t\r"]] = True
 _LOOK_BYTES: Final = 512  # of a text, for an expression
@@ -166,11 +168,11 @@ def codes_of(sequence: Sequence) -> Codes:
     lengths = sequence.lengths[rows]
     words = _first_words(sequence.text, sequence.begins[rows]) & _OWN[np.minimum(lengths, _WORD_BYTES)]
     first = words & np.uint64(0xFF)
-    found = _FIRST[first]
-    found[(found == CLOSING) & (lengths > _CLOSING_BYTES_MAX)] = TEXT
-    found[(found == OPENING) & (lengths > 1)] = TEXT
+    found = _FIRST.take(first.view(np.int64))
+    found[lengths > _BYTES_MOST.take(found)] = TEXT
     short = np.flatnonzero(lengths <= _WORD_BYTES)
-    found[short[_is_blank(words[short], lengths[short])]] = EMPTY
+    if short.size:
+        found[short[_is_blank(words[short], lengths[short])]] = EMPTY
     for head in np.flatnonzero(np.bincount(first.view(np.int64), minlength=256)).tolist():
         for word, own, code, whole in _WORDS.get(head, ()):
             hits = np.flatnonzero(words & own == word)

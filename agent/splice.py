@@ -47,9 +47,11 @@ def before_cut(bounds: _Ints, cut: _Ints) -> _Bools:
     return kept
 
 
-def merged(records: Records, chains: Chains, bounds: _Ints, cut: _Ints) -> Records:
-    """The records of each segment before its ``cut``, those of ``chains`` joined; none goes on behind a cut."""
-    edges = edges_of(records.lengths)
+def merged(records: Records, edges: _Ints, chains: Chains, bounds: _Ints, cut: _Ints) -> Records:
+    """The records of each segment before its ``cut``, those of ``chains`` joined; none goes on behind a cut.
+
+    ``edges``: int64[n + 1], of their bodies.
+    """
     positions = records.positions.copy()
     turn = in_turn(records, chains, positions)
     if (cut < bounds[1:]).any():
