@@ -19,7 +19,7 @@ import numpy.typing as npt
 from agent import multiline
 from agent.assemble import Records, edges_of
 from agent.interleave import LINES_MAX, Chains, chained, interleaved
-from agent.lines import steps
+from agent.lines import before_run, steps
 from agent.multiline import SOON_NS, Verdict
 from agent.shapes import Sequence
 from agent.splice import merged, without, without_held
@@ -90,6 +90,19 @@ class _Ends(msgspec.Struct, frozen=True, eq=False):
     own: _Ints
 
 
+class _Hold(msgspec.Struct, frozen=True, eq=False):
+    """What of each segment waits for what follows.
+
+    ``certain`` and ``cut``: the row before which nothing depends on it, and before which nothing is held. ``held`` and
+    ``held_ns``: as in `Joined`. All int64[s].
+    """
+
+    certain: _Ints
+    cut: _Ints
+    held: _Ints
+    held_ns: _Ints
+
+
 _NO_CHAINS: Final = chained(np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
@@ -113,12 +126,12 @@ def join(records: Records, segments: Several[Segment], bytes_max: int = BYTES_MA
         return nothing
     bounds, edges = edges_of(records.rows), edges_of(records.lengths)
     links = _links(records, edges, segments, bytes_max)
-    certain, cut, held, held_ns = _hold(records, segments, bounds, links, bytes_max)
-    if not links.chains.rows.size:
-        found = without_held(records, bounds, cut) if (held >= 0).any() else records
+    hold = _hold(records, segments, bounds, links, bytes_max)
+    if links.chains.rows.size:
+        found = _joined(records, edges, bounds, links, hold)
     else:
-        found = _joined(records, edges, bounds, links, certain, cut)
-    return Joined(_reached(found, segments, held), held, held_ns)
+        found = without_held(records, bounds, hold.cut) if (hold.cut < bounds[1:]).any() else records
+    return Joined(_reached(found, segments, hold.held), hold.held, hold.held_ns)
 
 
 def _links(records: Records, edges: _Ints, segments: Several[Segment], bytes_max: int) -> _Links:
@@ -131,8 +144,10 @@ def _links(records: Records, edges: _Ints, segments: Several[Segment], bytes_max
     first = np.ones(key.size, np.bool_)
     first[1:] = key[1:] != key[:-1]
     segment = key >> 1
-    sequence = _sequence(records, edges, segments, order, segment, first)
+    sequence = _sequence(records, edges, order, first)
     sequence.apart[:] |= sequence.lengths > bytes_max
+    if not all(each.joins for each in segments):
+        sequence.apart[:] |= ~np.array([each.joins for each in segments], np.bool_)[segment]
     verdict = _verdict(sequence, segments, segment)
     joined, limited = _within_limits(np.flatnonzero(verdict.continues), order, records.starts, bytes_max)
     chains = interleaved(records, chained(order[joined], order[joined - 1])) if joined.size else _NO_CHAINS
@@ -154,9 +169,7 @@ def _doubtful(verdict: Verdict, last: int) -> int:
     return row
 
 
-def _sequence(
-    records: Records, edges: _Ints, segments: Several[Segment], order: _Ints, segment: _Ints, first: _Bools
-) -> Sequence:
+def _sequence(records: Records, edges: _Ints, order: _Ints, first: _Bools) -> Sequence:
     """All records, in ``order``; their bodies lie between ``edges``."""
     told = int(np.bitwise_or.reduce(records.flags))
     apart = np.zeros(order.size, np.bool_)
@@ -165,8 +178,6 @@ def _sequence(
     if told & _PIECED:
         # A record of several pieces never continues another one: while its pieces are read nothing is held.
         first = first | ((records.flags & np.uint8(_PIECED)) != 0)[order]
-    if not all(each.joins for each in segments):
-        apart |= ~np.array([each.joins for each in segments], np.bool_)[segment]
     return Sequence(
         np.frombuffer(records.body, np.uint8),
         edges[order],
@@ -206,8 +217,7 @@ def _within_limits(rows: _Ints, order: _Ints, starts: _Ints, bytes_max: int) -> 
 
     All these are places in ``order``; ``starts``: int64[n], by row.
     """
-    begins = steps(rows, -1) != 1
-    first = (rows[begins] - 1)[begins.cumsum() - 1]
+    first = before_run(rows)
     start = starts[order[first]]
     taken, taken_before = (starts[order[rows]] - start) // bytes_max, (starts[order[rows - 1]] - start) // bytes_max
     inside = ((rows - first) % LINES_MAX != 0) & (taken == taken_before)
@@ -223,13 +233,8 @@ def _firsts(continuing: _Ints, rows: _Ints) -> _Ints:
     return np.where(within, begins[np.searchsorted(begins, rows) - 1], rows)
 
 
-def _hold(
-    records: Records, segments: Several[Segment], bounds: _Ints, links: _Links, bytes_max: int
-) -> tuple[_Ints, _Ints, _Ints, _Ints]:
-    """For each segment: where what depends on what follows begins, and where what is held; its offset; its last time.
-
-    The first two are rows.
-    """
+def _hold(records: Records, segments: Several[Segment], bounds: _Ints, links: _Links, bytes_max: int) -> _Hold:
+    """What of each segment waits, by the ``links`` of the streams' ends."""
     ends = links.ends
     times, segment = records.times[ends.last], ends.segment
     read, closed_ns, open_start, joins = np.array(
@@ -255,7 +260,7 @@ def _hold(
         edges = np.stack([cut[holding], bounds[holding + 1]], axis=1).ravel()
         starts = np.minimum.reduceat(records.starts, edges[: -1 if edges[-1] == bounds[-1] else None])[::2]
         held[holding] = np.minimum(starts, open_start[holding])
-    return certain, cut, held, held_ns
+    return _Hold(certain, cut, held, held_ns)
 
 
 def _earliest(links: _Links, bounds: _Ints, segment: _Ints, row: _Ints) -> _Ints:
@@ -272,15 +277,15 @@ def _earliest(links: _Links, bounds: _Ints, segment: _Ints, row: _Ints) -> _Ints
     return found
 
 
-def _joined(records: Records, edges: _Ints, bounds: _Ints, links: _Links, certain: _Ints, cut: _Ints) -> Records:
-    """The records of each segment before its ``cut``, joined."""
+def _joined(records: Records, edges: _Ints, bounds: _Ints, links: _Links, hold: _Hold) -> Records:
+    """The records of each segment that are not held, joined."""
     chains = links.chains
     segment = np.searchsorted(bounds, chains.first, "right") - 1
-    is_doubtful = chains.last >= certain[segment]
+    is_doubtful = chains.last >= hold.certain[segment]
     if links.limited.size:
         is_doubtful |= np.isin(chains.first, links.limited)
     chains = chains.parted(is_doubtful & (chains.others > 0))
-    return merged(records, edges, chains, bounds, cut)
+    return merged(records, edges, chains, bounds, hold.cut)
 
 
 def _reached(records: Records, segments: Several[Segment], held: _Ints) -> Records:

@@ -185,6 +185,13 @@ def steps(values: npt.NDArray[np.int64], before: int) -> npt.NDArray[np.int64]:
     return found
 
 
+def before_run(places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """For each of ``places`` (rising, none below 0) the one before the run of neighbours that it is in."""
+    begins = steps(places, -2) != 1
+    found: npt.NDArray[np.int64] = (places[begins] - 1)[begins.cumsum() - 1]
+    return found
+
+
 def mask(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     """True at the offsets inside the spans from ``starts`` to ``ends`` (rising, apart), as bool[ends[-1]].
 
