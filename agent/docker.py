@@ -91,8 +91,8 @@ class _Fields(msgspec.Struct, frozen=True, eq=False):
     quotes: _Ints
 
 
-def parse(block: bytes | memoryview, segments: Sequence[Segment]) -> Lines:
-    """The lines of ``block``, which is the bytes of ``segments`` one after another, each ending in a newline."""
+def parse(block: bytes | memoryview | Sequence[bytes | memoryview], segments: Sequence[Segment]) -> Lines:
+    """The lines of ``block``, or its pieces: the bytes of ``segments`` one after another, each ending in a newline."""
     cutting = cut(block, segments)
     text = cutting.text
     fields = _located(cutting)

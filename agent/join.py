@@ -136,8 +136,8 @@ def join(records: Records, segments: Several[Segment], bytes_max: int = BYTES_MA
 
 def _links(records: Records, edges: _Ints, segments: Several[Segment], bytes_max: int) -> _Links:
     """Which row continues which, and what is in doubt at the end of each stream."""
-    number = np.uint16 if len(segments) <= _FEW_SEGMENTS else np.int64
-    key = np.repeat(np.arange(0, 2 * len(segments), 2, number), records.rows)
+    number = np.dtype(np.uint16 if len(segments) <= _FEW_SEGMENTS else np.int64)
+    key: npt.NDArray[np.integer] = np.repeat(np.arange(0, 2 * len(segments), 2).astype(number), records.rows)
     key += records.flags & np.uint8(Flag.STDERR) != 0
     order = np.argsort(key, kind="stable")
     key = key[order]

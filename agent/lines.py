@@ -153,15 +153,15 @@ class Block(msgspec.Struct, frozen=True, eq=False):
         return np.where(source >= first, times[source], np.repeat(given, self.rows))
 
 
-def cut(block: bytes | memoryview, segments: Sequence[Segment]) -> Block:
-    """The ``block`` made of the bytes of ``segments``, cut into lines.
+def cut(block: bytes | memoryview | Sequence[bytes | memoryview], segments: Sequence[Segment]) -> Block:
+    """The ``block`` made of the bytes of ``segments``, or the pieces of it, cut into lines.
 
     Raises `ValueError` if the sizes do not add up to the block, or a segment does not end in a newline: the caller
     would lose bytes without knowing.
     """
-    size = len(block)
-    text = np.zeros(size + PADDING_BYTES, np.uint8)
-    text[:size] = np.frombuffer(block, np.uint8)
+    pieces = [block] if isinstance(block, bytes | memoryview) else block
+    size = sum(map(len, pieces))
+    text = np.frombuffer(bytearray().join((*pieces, bytes(PADDING_BYTES))), np.uint8)
     sizes = np.array([segment.size for segment in segments], np.int64)
     bounds = sizes.cumsum()
     if (sizes < 0).any() or (int(bounds[-1]) if bounds.size else 0) != size:

@@ -124,7 +124,7 @@ _CLOSING_BYTES_MAX: Final = 3
 _FIFTH: Final = 4
 _TELLING: Final = np.zeros((256, 256), np.bool_)
 _TELLING[:, [*_SPACES, ord("\r")]] = True
-for _prefix, _, _ in _PREFIXES:
+for _prefix, _code, _whole in _PREFIXES:
     _TELLING[_prefix[_FIFTH] if len(_prefix) > _FIFTH else slice(None), _prefix[0]] = True
 # What a first byte says by itself.
 _FIRST: Final = np.zeros(256, np.uint8)

@@ -110,27 +110,32 @@ def _python(look: Look, indented: _Bools, before: Codes) -> _Bools:
     headers = (codes == TRACEBACK) | ((codes == FILE) & ~after_indented & (before != LISTED))
     inside = headers | under(headers, indented, soon)
     named = soon & ~indented & (codes != EMPTY) & after_indented & look.before(inside)
-    return named | look.near & (codes == TRACEBACK) & ~after_indented & ~look.before(named)
+    found: _Bools = named | look.near & (codes == TRACEBACK) & ~after_indented & ~look.before(named)
+    return found
 
 
 def _go(look: Look, indented: _Bools, _: Codes) -> _Bools:
     codes = look.codes
     frames = (codes == TEXT) & (look.after(codes) == PATH) & look.after(look.near) | (codes == CREATED)
-    return look.soon & frames & under(codes == GOROUTINE, indented | (codes == EMPTY) | frames, look.soon)
+    found: _Bools = look.soon & frames & under(codes == GOROUTINE, indented | (codes == EMPTY) | frames, look.soon)
+    return found
 
 
 def _ruby(look: Look, _: _Bools, before: Codes) -> _Bools:
     between = (before == FROM) & (look.after(look.codes) == FROM) & look.after(look.near)
-    return look.near & (look.codes == TEXT) & between
+    found: _Bools = look.near & (look.codes == TEXT) & between
+    return found
 
 
 def _rust(look: Look, _: _Bools, before: Codes) -> _Bools:
-    return look.near & (look.codes == TEXT) & (before == PANICKED)
+    found: _Bools = look.near & (look.codes == TEXT) & (before == PANICKED)
+    return found
 
 
 def _php(look: Look, _indented: _Bools, _before: Codes) -> _Bools:
     numbered = look.codes == NUMBERED
-    return look.soon & numbered & under(look.codes == STACK, numbered, look.soon)
+    found: _Bools = look.soon & numbered & under(look.codes == STACK, numbered, look.soon)
+    return found
 
 
 def _dumps(look: Look, indented: _Bools, _: Codes) -> _Bools:
@@ -146,7 +151,7 @@ def _levels(look: Look, _indented: _Bools, _before: Codes) -> _Bools:
 
 def _objects(look: Look, indented: _Bools, _: Codes) -> _Bools:
     """An opening bracket, behind what announces it, and before indented text."""
-    found = look.near & (look.codes == OPENING) & look.after(indented & look.near)
+    found: _Bools = look.near & (look.codes == OPENING) & look.after(indented & look.near)
     opening = np.flatnonzero(found)
     found[opening] = np.isin(_last_bytes(look.sequence, look.rows[opening - 1]), _ANNOUNCING)
     return found
@@ -154,7 +159,8 @@ def _objects(look: Look, indented: _Bools, _: Codes) -> _Bools:
 
 def _node_version(look: Look, indented: _Bools, before: Codes) -> _Bools:
     behind = (before == EMPTY) | (before == CLOSING) | look.before(indented)
-    return look.near & (look.codes == NODE) & behind
+    found: _Bools = look.near & (look.codes == NODE) & behind
+    return found
 
 
 def _last_bytes(sequence: Sequence, rows: _Ints) -> npt.NDArray[np.uint8]:
