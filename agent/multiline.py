@@ -110,11 +110,11 @@ def _beside_telling(sequence: Sequence, codes: Codes, soon: _Bools, near: _Bools
 
     Only what Node prints of an uncaught error may have more between.
     """
-    known = np.bincount(codes, minlength=CODES) > 0
+    telling = np.flatnonzero(codes)
+    known = np.bincount(codes[telling], minlength=CODES) > 0
     if known[NODE]:
         rows = np.arange(codes.size)
     else:
-        telling = np.flatnonzero(codes)
         beside = np.zeros(codes.size + 3, np.bool_)
         for away in range(4):
             beside[telling + away] = True
@@ -156,7 +156,10 @@ def _moments(sequence: Sequence) -> tuple[_Bools, _Bools]:
 
 
 def _continues(look: Look) -> _Bools:
-    """One look; what is not ``soon`` is the first of its record."""
+    """One look, by the rules of `agent.traces` and those for indented and empty text.
+
+    What is not ``soon`` is the first of its record.
+    """
     codes, soon, near, known = look.codes, look.soon, look.near, look.known
     indented = (codes >= INDENTED) & (codes <= INDENTED_LAST)
     before = look.before(codes)

@@ -67,8 +67,8 @@ _NODE_LINES_MAX: Final = 200  # between the mark and the version that Node print
 class Look(msgspec.Struct, frozen=True, eq=False):
     """Some of a sequence's records, each with its neighbours of one moment: what is not ``soon`` has none before it.
 
-    ``rows``: int64[m], which they are. ``codes``: uint8[m]. ``soon`` and ``near``: bool[m], as in `Verdict`. ``known``:
-    bool[`CODES`], whether each of them occurs.
+    ``rows``: int64[m], which they are. ``codes``: uint8[m]. ``soon`` and ``near``: bool[m], as in `multiline.Verdict`.
+    ``known``: bool[`shapes.CODES`], whether a record of each code occurs.
     """
 
     sequence: Sequence
