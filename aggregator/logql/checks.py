@@ -81,7 +81,7 @@ def address(text: str, offset: int) -> None:
     if _is_address(text) or _is_network(text) or _is_address_range(text):
         return
     raise SyntaxProblem(
-        f'ip: invalid pattern: "{text}" is no address, no range such as 10.0.0.1-10.0.0.9, no network such as 10.0.0.0/8',
+        f'ip: invalid pattern: "{text}" is no address, no range (10.0.0.1-10.0.0.9), no network (10.0.0.0/8)',
         offset,
     )
 

@@ -1,5 +1,7 @@
 """Log queries that the parser has read into a tree: an action for every rule of the grammar's upper half."""
 
+# ruff: noqa: D102 - the grammar describes the rules that the methods are named after
+
 from __future__ import annotations
 
 from typing import Any, NamedTuple

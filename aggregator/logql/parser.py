@@ -120,7 +120,8 @@ def _error(message: str, offset: int, text: str) -> LogQLError:
 
 def _unexpected(unexpected: UnexpectedToken, text: str) -> LogQLError:
     token: Token = unexpected.token
-    accepted = set(unexpected.interactive_parser.accepts()) if unexpected.interactive_parser else unexpected.expected
+    # `expected` of the exception holds what only looks acceptable before the parser has reduced.
+    accepted: set[str] = set(unexpected.interactive_parser.accepts())  # type: ignore[no-untyped-call]  # untyped in lark
     if token.type == _END:
         offset = len(text.rstrip())
         found = "the end of the query" if text.strip() else "an empty query"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
-
-from lark import Token
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aggregator.logql.lexer import SyntaxProblem
 from aggregator.logql.tree import CompareOp
 from aggregator.logql.units import parse_float
+
+if TYPE_CHECKING:
+    from lark import Token
 
 # How deep operations stand in one another, in label filters and in metric queries: whoever walks a tree does so by
 # recursion, a few frames of Python a level. Parentheses alone are not counted.

@@ -58,7 +58,7 @@ LINE_CHARACTERS_MAX: Final = 100
 _INDENT: Final = "  "
 
 
-def printed(expression: Expression) -> str:
+def printed(expression: Expression) -> str:  # noqa: PLR0911 - one for each kind
     """The expression on one line."""
     match expression:
         case LogExpression(selector, stages):
@@ -100,7 +100,7 @@ def printed_stage(stage: Stage) -> str:
     return f"| {_stage(stage)}"
 
 
-def _stage(stage: Stage) -> str:
+def _stage(stage: Stage) -> str:  # noqa: C901, PLR0911 - one for each kind
     match stage:
         case JsonParser(extractions):
             return " ".join(("json", *_extractions(extractions)))
@@ -132,7 +132,7 @@ def _stage(stage: Stage) -> str:
             return printed_stage(stage)
 
 
-def printed_condition(condition: Condition) -> str:
+def printed_condition(condition: Condition) -> str:  # noqa: PLR0911 - one for each kind
     """``( a="b" , c>5 )``."""
     match condition:
         case And(left, right):
@@ -218,7 +218,7 @@ def _replacement(replace: LabelReplace) -> tuple[str, ...]:
 # --- Over several lines ---
 
 
-def _laid_out(expression: Expression, level: int) -> str:
+def _laid_out(expression: Expression, level: int) -> str:  # noqa: PLR0911 - one for each kind
     indent = _INDENT * level
     line = printed(expression)
     if len(line) <= LINE_CHARACTERS_MAX:

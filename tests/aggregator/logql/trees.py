@@ -115,7 +115,7 @@ selectors = st.builds(
 
 def _line_filters() -> st.SearchStrategy[LineFilter]:
     plain = st.builds(LineValue, texts)
-    contains = st.one_of(plain, st.builds(LineValue, addresses, ip=st.just(True)))
+    contains = st.one_of(plain, addresses.map(lambda text: LineValue(text, ip=True)))
     matches = st.builds(LineValue, st.sampled_from(EXPRESSIONS))
     like = st.builds(LineValue, st.sampled_from(("", "a <_> b", "<_>", "<a", "x <_> y <_>")))
     kinds: Sequence[tuple[tuple[LineOp, LineOp], st.SearchStrategy[LineValue]]] = (
