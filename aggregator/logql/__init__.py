@@ -2,6 +2,16 @@
 
 tree       log queries as a value: which streams, which lines, what becomes of them; which time, how many
 metric     metric queries as a value: samples made of records, series made of samples
+units      numbers, durations and sizes as Go reads and writes them
+regex      RE2, within bounds
 patterns   globs and literals into the regular expressions of matchers, and back
+quoting    strings as Go writes and reads them
+lexer      the text of a query into tokens
+checks     what Loki refuses though its grammar reads it
+parts      parts of a tree under construction, and where they stand
+construction         actions of `grammar.lark` that make log queries
+metric_construction  those that make metric queries
+parser     text into a tree, or an error that points at its place
+printer    a tree into text, on one line or over several
 compiler   a tree into SQL with bound parameters
 """
