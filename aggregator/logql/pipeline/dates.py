@@ -5,7 +5,7 @@ Source: https://pkg.go.dev/time#pkg-constants. Years are 0 to 9999. The local ti
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import functools
 import re
 import zoneinfo
@@ -22,13 +22,13 @@ _MONTHS: Final = (
 )  # fmt: skip
 _DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _SHORT: Final = 3
-_EPOCH_ORDINAL: Final = datetime.date(1970, 1, 1).toordinal()
+_EPOCH_ORDINAL: Final = dt.date(1970, 1, 1).toordinal()
 # Go's calendar has a year 0 and Python's has not; all days are the same every 400 years.
 _YEAR_ZERO_DAYS: Final = 366
 _YEAR_ZERO_LIKE: Final = 400
 _CYCLE_DAYS: Final = 146_097
-_EPOCH: Final = datetime.datetime(1970, 1, 1)  # noqa: DTZ001 - counted in whatever zone
-_SECOND: Final = datetime.timedelta(seconds=1)
+_EPOCH: Final = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - counted in whatever zone
+_SECOND: Final = dt.timedelta(seconds=1)
 _NOON: Final = 12
 # Years of two digits are of 1969 to 2068.
 _CENTURY_TURN: Final = 69
@@ -60,23 +60,23 @@ ZERO: Final = Time((1 - _EPOCH_ORDINAL) * DAY_S * SECOND_NS)
 
 
 @functools.lru_cache(maxsize=_ZONES_MAX)
-def zone(name: str) -> datetime.tzinfo:
+def zone(name: str) -> dt.tzinfo:
     """The time zone of an IANA name; UTC if there is none."""
     if name in {"", "UTC", "Local"}:
-        return datetime.UTC
+        return dt.UTC
     try:
         return zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        return datetime.UTC
+        return dt.UTC
 
 
 def formatted(layout: str, time: Time) -> str:
     """A time as the layout writes it."""
     seconds, fraction_ns = divmod(time.ns, SECOND_NS)
     days, second_of_day = divmod(seconds + time.offset_s, DAY_S)
-    ordinal = min(max(1 - _YEAR_ZERO_DAYS, days + _EPOCH_ORDINAL), datetime.date.max.toordinal())
+    ordinal = min(max(1 - _YEAR_ZERO_DAYS, days + _EPOCH_ORDINAL), dt.date.max.toordinal())
     # A year that Python has not is written with one of the same days.
-    date = datetime.date.fromordinal(ordinal if ordinal > 0 else ordinal + _CYCLE_DAYS)
+    date = dt.date.fromordinal(ordinal if ordinal > 0 else ordinal + _CYCLE_DAYS)
     year = date.year if ordinal > 0 else 0
     hour, minute, second = second_of_day // 3600, second_of_day // 60 % 60, second_of_day % 60
     month, day, yearday = _MONTHS[date.month - 1], date.day, date.timetuple().tm_yday
@@ -88,7 +88,7 @@ def formatted(layout: str, time: Time) -> str:
         "002": f"{yearday:03d}", "__2": f"{yearday:3d}", "15": f"{hour:02d}", "3": str(hour % 12 or 12),
         "03": f"{hour % 12 or 12:02d}", "4": str(minute), "04": f"{minute:02d}", "5": str(second),
         "05": f"{second:02d}", "2006": f"{year:04d}", "06": f"{year % 100:02d}", "PM": half, "pm": half.lower(),
-        "MST": time.zone or _offset_text("-07", time.offset_s),
+        "MST": time.zone or _offset_text("-0700", time.offset_s),
     }  # fmt: skip
 
     def written(found: re.Match[str]) -> str:
@@ -104,7 +104,7 @@ def formatted(layout: str, time: Time) -> str:
     return _LAYOUT.sub(written, layout)
 
 
-def parsed(layout: str, text: str, default: datetime.tzinfo) -> Time:
+def parsed(layout: str, text: str, default: dt.tzinfo) -> Time:
     """The time that the layout reads in ``text``, in zone ``default`` if it names none; `ZERO` if it reads none."""
     try:
         return _Reading(layout, text).time(default)
@@ -142,13 +142,13 @@ class _Reading:
         if self.rest:
             raise ValueError("extra text")
 
-    def time(self, default: datetime.tzinfo) -> Time:
+    def time(self, default: dt.tzinfo) -> Time:
         hour = self.hour % 12 + (12 if self.half == "PM" else 0) if self.half else self.hour
         year = self.year or _YEAR_ZERO_LIKE
-        date = datetime.date(year, self.month, self.day)
+        date = dt.date(year, self.month, self.day)
         if self.yearday:
-            date = datetime.date(year, 1, 1) + datetime.timedelta(self.yearday - 1)
-        moment = datetime.datetime.combine(date, datetime.time(hour, self.minute, self.second))
+            date = dt.date(year, 1, 1) + dt.timedelta(self.yearday - 1)
+        moment = dt.datetime.combine(date, dt.time(hour, self.minute, self.second))
         local_s = (moment - _EPOCH) // _SECOND - (0 if self.year else _CYCLE_DAYS * DAY_S)
         if self.offset_s is not None:
             zone_name = self.zone or ("UTC" if self.offset_s == 0 else "")
@@ -171,7 +171,7 @@ class _Reading:
             else:
                 raise ValueError(literal)
 
-    def _part(self, part: str, following: str) -> None:
+    def _part(self, part: str, following: str) -> None:  # noqa: C901, PLR0912 - one of each kind
         name = _NUMBERS.get(part)
         if name is not None:
             field, digits_min, digits_max, low, high = name
@@ -249,11 +249,11 @@ class _Reading:
         self.rest = self.rest[found.end() :]
 
 
-def in_zone(ns: int, tz: datetime.tzinfo) -> Time:
+def in_zone(ns: int, tz: dt.tzinfo) -> Time:
     """An instant as seen in a zone."""
-    if tz is datetime.UTC:
+    if tz is dt.UTC:
         return Time(ns)
-    moment = (_EPOCH + datetime.timedelta(seconds=ns // SECOND_NS)).replace(tzinfo=datetime.UTC).astimezone(tz)
+    moment = (_EPOCH + dt.timedelta(seconds=ns // SECOND_NS)).replace(tzinfo=dt.UTC).astimezone(tz)
     offset = moment.utcoffset()
     return Time(ns, int(offset.total_seconds()) if offset is not None else 0, moment.tzname() or "")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from aggregator.logql.pipeline.conditions import value_test
@@ -13,7 +12,7 @@ from aggregator.logql.pipeline.template import Template, TemplateError
 from aggregator.logql.tree import ERROR, ERROR_DETAILS, Matcher
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from aggregator.logql.tree import Assignment
 

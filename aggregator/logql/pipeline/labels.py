@@ -29,7 +29,10 @@ TEMPLATE_ERROR: Final = "TemplateFormatErr"
 SAMPLE_ERROR: Final = "SampleExtractionErr"
 
 # What Go's unicode.IsSpace takes for white space; Python's own idea of it has four control characters more.
-SPACE: Final = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+SPACE: Final = (
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
 
 # Names seen of late: lines of one program have the same keys again and again.
 _NAMES_MAX: Final = 4096

@@ -69,7 +69,9 @@ class Pipeline:
         return current, labels
 
 
-def _compiled(stage: Stage, needed: Wanted, now_ns: int) -> tuple[Step, Wanted]:
+def _compiled(  # noqa: C901, PLR0911, PLR0912 - one of each kind
+    stage: Stage, needed: Wanted, now_ns: int
+) -> tuple[Step, Wanted]:
     """A stage as a step, and the labels needed before it."""
     match stage:
         case LineFilter():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from typing import Final
 
 from aggregator.logql.pipeline.values import general, text_of, type_name
@@ -20,6 +21,7 @@ _QUOTE_ESCAPES: Final = {
 }  # fmt: skip
 _ASCII_END: Final = 0x80
 _BMP_END: Final = 0x10000
+_SURROGATES: Final = range(0xD800, 0xE000)
 _INTEGER_VERBS: Final = frozenset("dboxXcqU")
 _FLOAT_VERBS: Final = frozenset("eEfFgG")
 _STRING_VERBS: Final = frozenset("sqxX")
@@ -112,7 +114,9 @@ def _padded(text: str, flags: str, width: int | None, *, numeric: bool) -> str:
     return text.rjust(width, "0")
 
 
-def _text(verb: str, flags: str, precision: int | None, value: object) -> str | None:
+def _text(  # noqa: PLR0911 - one of each kind
+    verb: str, flags: str, precision: int | None, value: object
+) -> str | None:
     if verb == "T":
         return type_name(value)
     if verb == "v":
@@ -132,7 +136,8 @@ def _text(verb: str, flags: str, precision: int | None, value: object) -> str | 
         return text
     if verb == "q":
         return quoted(text)
-    digits = text.encode("utf-8", "surrogatepass").hex(" " if " " in flags else "") if text else ""
+    data = text.encode("utf-8", "surrogatepass")
+    digits = data.hex(" ") if " " in flags else data.hex()
     digits = f"0x{digits}" if "#" in flags and digits else digits
     return digits.upper() if verb == "X" else digits
 
@@ -146,10 +151,10 @@ def _plain(value: object, precision: int | None) -> str:
 
 def _integer(verb: str, flags: str, precision: int | None, value: int) -> str:
     if verb in "cqU":
-        if not 0 <= value < 0x110000 or 0xD800 <= value < 0xE000:
-            value = 0xFFFD if verb != "U" else value
         if verb == "U":
             return f"U+{value:04X}"
+        if not 0 <= value <= sys.maxunicode or value in _SURROGATES:
+            value = ord("\ufffd")
         return chr(value) if verb == "c" else "'" + _quoted_character(chr(value)).replace('\\"', '"') + "'"
     digits = format(abs(value), verb)
     if precision is not None:

@@ -49,7 +49,7 @@ class Token(msgspec.Struct, frozen=True):
     spaced: bool = False
 
 
-def tokens(template: str) -> Iterator[Token]:
+def tokens(template: str) -> Iterator[Token]:  # noqa: C901, PLR0912 - texts, comments, actions
     """Texts, and the tokens of actions, each action ended by ``close``; raises ScanError."""
     at = 0
     trim = False

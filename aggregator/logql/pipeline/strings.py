@@ -137,7 +137,7 @@ def matches(expression: str, text: str) -> Iterator[re.Match[str]]:
 
 def regex_replace(expression: str, text: str, replacement: str, *, literal: bool) -> str:
     """Every match replaced; unless ``literal``, ``$1`` and ``${name}`` stand for groups; raises ValueError."""
-    out = []
+    out: list[str] = []
     length = at = 0
     for found in matches(expression, text):
         new = replacement if literal else _expanded(replacement, found)

@@ -108,8 +108,8 @@ class Template:
         """Compile ``text``, which Loki calls ``name``; ``now_ns``: what ``now`` gives. Raises StageError."""
         if len(text) > TEMPLATE_CHARACTERS_MAX:
             raise StageError(stage, f"the template is longer than {TEMPLATE_CHARACTERS_MAX} characters")
-        compiler = _Compiler(text, name)
         try:
+            compiler = _Compiler(text, name)
             self._action = compiler.compile()
         except ScanError as error:
             line = text.count("\n", 0, error.at) + 1
@@ -144,7 +144,7 @@ class _Compiler:
     def __init__(self, text: str, name: str) -> None:
         self.text = text
         self.name = name
-        self.tokens = list(tokens_of(text))
+        self.tokens = list(tokens(text))
         self.at = 0
         self.depth = 0
         self.ranges = 0
@@ -359,7 +359,7 @@ class _Compiler:
             operands.append((value, token.at, self.text[token.at : last.at + len(last.text)]))
         return operands
 
-    def _operand(self) -> Value:
+    def _operand(self) -> Value:  # noqa: C901 - one of each kind
         token = self._next()
         value: Value
         match token.kind:
@@ -451,11 +451,6 @@ class _Compiler:
         last = self.tokens[self.at - 1]
         whole = self._place(start, self.text[start : last.at + len(last.text)])
         return _called(function.call, checked, whole, name.text)
-
-
-def tokens_of(text: str) -> list[Token]:
-    """The tokens of a template; raises ScanError."""
-    return list(tokens(text))
 
 
 # --- What closures do ---
@@ -578,10 +573,17 @@ def _called(call: Callable[..., Any], arguments: list[Value], place: str, name: 
     return value
 
 
-_CLASSES: Final[dict[str, type]] = {functions.STRING: str, functions.INT: int, functions.FLOAT: float, functions.TIME: Time}
+_CLASSES: Final[dict[str, type]] = {
+    functions.STRING: str,
+    functions.INT: int,
+    functions.FLOAT: float,
+    functions.TIME: Time,
+}
 
 
-def _argument(value: Value, kind: str, place: str, *, computed: bool = False) -> Value:
+def _argument(  # noqa: PLR0911 - one of each kind
+    value: Value, kind: str, place: str, *, computed: bool = False
+) -> Value:
     """A value as an argument of ``kind``."""
     if kind == functions.ANY:
         return value
