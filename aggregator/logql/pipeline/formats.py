@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from aggregator.logql.pipeline.actions import TemplateError
 from aggregator.logql.pipeline.conditions import value_test
 from aggregator.logql.pipeline.labels import TEMPLATE_ERROR, Labels
 from aggregator.logql.pipeline.stages import StageError, Step
-from aggregator.logql.pipeline.template import Template, TemplateError
 from aggregator.logql.tree import ERROR, ERROR_DETAILS, Matcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from aggregator.logql.pipeline.template import Template
     from aggregator.logql.tree import Assignment
 
 # Loki's (pkg/logql/log/fmt.go), which is that of https://github.com/acarl005/stripansi.

@@ -159,7 +159,7 @@ def _date(layout: str, value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         value = Time(value * SECOND_NS)
     if not isinstance(value, Time):
-        raise ValueError(f"{type_name(value)} is no time")  # noqa: TRY004 - of the template, not of this code
+        raise ValueError(f"{type_name(value)} is no time")  # noqa: TRY004 - what a template did wrong
     # The local zone of a server is UTC.
     return dates.formatted(layout, Time(value.ns))
 
@@ -188,17 +188,17 @@ def _index(value: Any, *keys: Any) -> Any:
     for key in keys:
         if isinstance(value, dict):
             if not isinstance(key, str):
-                raise ValueError(f"value has type {type_name(key)}; should be string")  # noqa: TRY004
+                raise ValueError(f"value has type {type_name(key)}; should be string")  # noqa: TRY004 - what a template did wrong
             value = value.get(key, None if isinstance(value, Object) else "")
         elif isinstance(value, list | str):
             if not isinstance(key, int) or isinstance(key, bool):
-                raise ValueError(f"cannot index slice/array with type {type_name(key)}")  # noqa: TRY004
+                raise ValueError(f"cannot index slice/array with type {type_name(key)}")  # noqa: TRY004 - what a template did wrong
             data = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
             if not 0 <= key < len(data):
                 raise ValueError(f"index out of range: {key}")
             value = data[key]
         else:
-            raise ValueError(  # noqa: TRY004
+            raise ValueError(  # noqa: TRY004 - what a template did wrong
                 "index of untyped nil" if value is None else f"can't index item of type {type_name(value)}"
             )
     return value
@@ -206,9 +206,9 @@ def _index(value: Any, *keys: Any) -> Any:
 
 def _slice(value: Any, *bounds: Any) -> Any:
     if not isinstance(value, list | str):
-        raise ValueError(f"can't slice item of type {type_name(value)}")  # noqa: TRY004
+        raise ValueError(f"can't slice item of type {type_name(value)}")  # noqa: TRY004 - what a template did wrong
     size = _length(value)
-    if len(bounds) > 2 or not all(isinstance(bound, int) and 0 <= bound <= size for bound in bounds):  # noqa: PLR2004
+    if len(bounds) > 2 or not all(isinstance(bound, int) and 0 <= bound <= size for bound in bounds):  # noqa: PLR2004 - start and end
         raise ValueError("index out of range")
     start, end = (bounds[0] if bounds else 0), (bounds[1] if bounds[1:] else size)
     if start > end:

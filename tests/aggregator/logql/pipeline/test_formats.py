@@ -57,11 +57,11 @@ WRITTEN = [
         "false true true true false 0 z",
     ),
     (
-        '{{printf "%d %s %v %x %05.1f %t %c %U %T %5d|%-5d|%+d %e %g %q" 5 "a" 1.5 "hi" 3.14159 true 65 65 .a 42 42 42 12345.678 12345.678 \'x\'}}',  # noqa: E501
+        '{{printf "%d %s %v %x %05.1f %t %c %U %T %5d|%-5d|%+d %e %g %q" 5 "a" 1.5 "hi" 3.14159 true 65 65 .a 42 42 42 12345.678 12345.678 \'x\'}}',  # noqa: E501 - one template
         "5 a 1.5 6869 003.1 true A U+0041 string    42|42   |+42 1.234568e+04 12345.678 'x'",
     ),
     (
-        '{{printf "%v %v %6.2f|%-8v|%+v|%08.3f|%X|% x|%5t|%3c|%#x|%o|%b|%8.3s" 5000000.0 123456.7 3.14159 "ab" 5 3.14159 255 "hi" true \'x\' 255 8 5 "abcdef"}}',  # noqa: E501
+        '{{printf "%v %v %6.2f|%-8v|%+v|%08.3f|%X|% x|%5t|%3c|%#x|%o|%b|%8.3s" 5000000.0 123456.7 3.14159 "ab" 5 3.14159 255 "hi" true \'x\' 255 8 5 "abcdef"}}',  # noqa: E501 - one template
         "5e+06 123456.7   3.14|ab      |5|0003.142|FF|68 69| true|  x|0xff|10|101|     abc",
     ),
     (
@@ -91,7 +91,7 @@ WRITTEN = [
     ("{{ToLower `AÉ`}} {{ToUpper `ßé`}} {{title `hello wORLD foo-bar x_y`}}", "aé ßÉ Hello WORLD Foo-Bar X_y"),
     ("{{Replace `aaa` `a` `b` 2}} {{.a | replace `V` `v`}}", "bba val"),
     (
-        "{{Trim `xax` `x`}} {{TrimLeft `xax` `x`}} {{TrimRight `xax` `x`}} {{TrimPrefix `xax` `x`}} {{TrimSuffix `xax` `x`}}",  # noqa: E501
+        "{{Trim `xax` `x`}} {{TrimLeft `xax` `x`}} {{TrimRight `xax` `x`}} {{TrimPrefix `xax` `x`}} {{TrimSuffix `xax` `x`}}",  # noqa: E501 - one template
         "a ax xa ax xa",
     ),
     (
@@ -101,7 +101,7 @@ WRITTEN = [
     ("{{contains `he` `hello`}} {{hasPrefix `he` `hello`}} {{hasSuffix `he` `hello`}}", "true true false"),
     ("{{indent 2 `a\nb`}}{{nindent 1 `c`}} {{repeat 3 `ab`}}", "  a\n  b\n c ababab"),
     (
-        "{{substr 0 5 `hello world`}} {{substr 6 -1 `hello world`}} {{substr -1 2 `hello`}} {{trunc 2 `hello`}} {{trunc -2 `hello`}}",  # noqa: E501
+        "{{substr 0 5 `hello world`}} {{substr 6 -1 `hello world`}} {{substr -1 2 `hello`}} {{trunc 2 `hello`}} {{trunc -2 `hello`}}",  # noqa: E501 - one template
         "hello world he he lo",
     ),
     (
@@ -110,7 +110,7 @@ WRITTEN = [
     ),
     ("{{default `-` ``}} {{default `-` `foo`}} {{.nope | default 0}}", "- foo 0"),
     (
-        "{{add 3 2 5}} {{sub 5 2}} {{mul 5 2 3}} {{div -7 2}} {{mod 10 3}} {{mod -7 2}} {{add `0x10` `010` `1.00` `x`}}",  # noqa: E501
+        "{{add 3 2 5}} {{sub 5 2}} {{mul 5 2 3}} {{div -7 2}} {{mod 10 3}} {{mod -7 2}} {{add `0x10` `010` `1.00` `x`}}",  # noqa: E501 - one template
         "10 3 30 -3 1 -1 25",
     ),
     (
@@ -127,7 +127,7 @@ WRITTEN = [
     ),
     ("{{mul 9223372036854775807 2}}", "-2"),
     (
-        "{{count `a|b` `abab`}} {{regexReplaceAll `a*` `baac` `x`}} {{regexReplaceAll `(a)(?P<n>b)?` `abab` `[${1}x|$n|$$|$9]`}}",  # noqa: E501
+        "{{count `a|b` `abab`}} {{regexReplaceAll `a*` `baac` `x`}} {{regexReplaceAll `(a)(?P<n>b)?` `abab` `[${1}x|$n|$$|$9]`}}",  # noqa: E501 - one template
         "4 xbxcx [ax|b|$|][ax|b|$|]",
     ),
     ("{{regexReplaceAllLiteral `b` `abc` `$1`}}", "a$1c"),
