@@ -14,4 +14,5 @@ metric_construction  those that make metric queries
 parser     text into a tree, or an error that points at its place
 printer    a tree into text, on one line or over several
 compiler   a tree into SQL with bound parameters
+pipeline/  what stages mean, record by record, where SQL cannot say it
 """
