@@ -26,9 +26,11 @@ lines        blocks of whole lines as columns; which format a file has
 timestamps   the times in the columns
 cri          parser: the format of containerd and CRI-O
 docker       parser: the format of Docker's json-file driver
+escapes      what is escaped in its text
 assemble     partial lines to records, and the positions of records
 partials     which partial lines make one record, and when
 shapes       what records look like, by their first bytes
+traces       what each runtime writes of a trace
 multiline    which records continue the one before
 join         records to records: those that continue each other joined, the last ones held back
 interleave   joined records with lines of the other stream between

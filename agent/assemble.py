@@ -217,7 +217,7 @@ def _part(columns: _Columns, edges: npt.NDArray[np.int64], begin: int, end: int)
     return times[rows], positions[rows], flags[rows], lengths[rows], text, starts[rows], heads[rows]
 
 
-def edges_of(lengths: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
+def edges_of(lengths: npt.NDArray[np.uint32] | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Where each body begins among all, and the end: int64[n + 1]."""
     edges = np.zeros(lengths.size + 1, np.int64)
     np.cumsum(lengths, out=edges[1:])

@@ -30,8 +30,8 @@ _STDERR: Final = np.uint64(int.from_bytes(b" stderr ", "little"))
 _TAG_END: Final = 9
 
 
-def parse(block: bytes | memoryview, segments: Sequence[Segment]) -> Lines:
-    """The lines of ``block``, which is the bytes of ``segments`` one after another, each ending in a newline."""
+def parse(block: bytes | memoryview | Sequence[bytes | memoryview], segments: Sequence[Segment]) -> Lines:
+    """The lines of ``block``, or its pieces: the bytes of ``segments`` one after another, each ending in a newline."""
     text = cut(block, segments)
     # Where a time may end: at the first space that leaves it neither too short nor too long.
     near, far = text.words(text.starts + timestamps.TEXT_BYTES_MIN, 2)

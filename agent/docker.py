@@ -22,7 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from agent import timestamps
-from agent.lines import Block, Headers, Lines, cut, first_byte, mask
+from agent.escapes import LONG_BYTES, Escapes, escapes_of, replace, units_of
+from agent.lines import Block, Headers, Lines, cut, first_byte, mask, steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,19 +64,6 @@ _ANY_TEXT: Final = b"text"
 # stand before them. None where fewer lines than this are left: to decode these costs as much.
 _TAILS_MAX: Final = 4
 _ALIKE_LEAST: Final = 6
-# What a backslash and a byte stand for; 0: nothing. Behind `u` come four digits.
-_SIMPLE: Final = np.zeros(256, np.uint8)
-_SIMPLE[np.frombuffer(b'"\\/bfnrtu', np.uint8)] = np.frombuffer(b'"\\/\b\f\n\r\tu', np.uint8)
-_LONG_BYTES: Final = len("\\uXXXX")
-_HEX: Final = np.full(256, -1)
-for _digit in "0123456789abcdefABCDEF":
-    _HEX[ord(_digit)] = int(_digit, 16)
-_REPLACEMENT: Final = 0xFFFD
-_HIGH_SURROGATES: Final = 0xD800
-_LOW_SURROGATES: Final = 0xDC00
-_SURROGATES_MASK: Final = 0xFC00
-# What the first byte of UTF-8 begins with, by how many bytes there are.
-_LEADS: Final = np.array([0, 0, 0xC0, 0xE0, 0xF0])
 
 
 class _Object(msgspec.Struct):
@@ -103,28 +91,29 @@ class _Fields(msgspec.Struct, frozen=True, eq=False):
     quotes: _Ints
 
 
-def parse(block: bytes | memoryview, segments: Sequence[Segment]) -> Lines:
-    """The lines of ``block``, which is the bytes of ``segments`` one after another, each ending in a newline."""
+def parse(block: bytes | memoryview | Sequence[bytes | memoryview], segments: Sequence[Segment]) -> Lines:
+    """The lines of ``block``, or its pieces: the bytes of ``segments`` one after another, each ending in a newline."""
     cutting = cut(block, segments)
     text = cutting.text
     fields = _located(cutting)
     whole = (text[fields.ends - 2] == _BACKSLASH) & (text[fields.ends - 1] == ord("n"))
+    backslashes = text == _BACKSLASH
     # Most blocks of plain text have no escape but the newline at each line's end, and need no look at others.
     plain = bool(fields.found.all()) and (
-        np.count_nonzero(text == _BACKSLASH) == np.count_nonzero(whole)
+        np.count_nonzero(backslashes) == np.count_nonzero(whole)
         and np.count_nonzero(text == _QUOTE) == _QUOTES * whole.size
     )
     if plain:
         times, valid = timestamps.parse(cutting, fields.times, fields.time_bytes)
         counts = (whole & valid).astype(np.int64)
     else:
-        escapes = _escape_starts(text)
+        escapes = escapes_of(text, backslashes)
         fields = _alike(cutting, fields)
         fields = _decoded(cutting, fields, _odd(text, fields, escapes))
         times, valid = timestamps.parse(cutting, fields.times, fields.time_bytes)
         valid &= fields.found
         escapes, counts = _valid_escapes(cutting, fields, escapes, valid)
-        last = escapes[np.maximum(counts.cumsum() - 1, 0)] if escapes.size else fields.ends
+        last = escapes.at[np.maximum(counts.cumsum() - 1, 0)] if escapes.at.size else fields.ends
         whole = (counts > 0) & (last == fields.ends - 2) & (text[last + 1] == ord("n"))
     starts = np.where(valid, fields.starts, cutting.starts)
     ends = np.where(valid, fields.ends, cutting.ends)
@@ -132,7 +121,7 @@ def parse(block: bytes | memoryview, segments: Sequence[Segment]) -> Lines:
     lengths = ends - starts - counts - whole
     inside = mask(starts, ends - 2 * whole)
     if not plain:
-        lengths -= _replace(cutting, inside, escapes)
+        lengths -= replace(cutting, inside, escapes)
     body = text[: inside.size][inside]
     return cutting.lines(Headers(valid, times, fields.stderr, ~whole), lengths, body)
 
@@ -166,27 +155,14 @@ def _located(cutting: Block) -> _Fields:
     )
 
 
-def _escape_starts(text: npt.NDArray[np.uint8]) -> _Ints:
-    """The offsets of the backslashes that are not themselves escaped: every other one of a run."""
-    at = np.flatnonzero(text == _BACKSLASH)
-    follows = np.zeros(at.size, np.bool_)
-    follows[1:] = at[1:] == at[:-1] + 1
-    if not follows.any():
-        return at
-    place = np.arange(at.size)
-    behind = place - np.maximum.accumulate(np.where(follows, 0, place))
-    starts: _Ints = at[behind % 2 == 0]
-    return starts
-
-
-def _odd(text: npt.NDArray[np.uint8], fields: _Fields, escapes: _Ints) -> _Ints:
+def _odd(text: npt.NDArray[np.uint8], fields: _Fields, escapes: Escapes) -> _Ints:
     """The rows whose fields are not where they were looked for: not found, or a quote ends the text before its end."""
     if fields.found.all() and not (text[fields.ends - 1] == _BACKSLASH).any():
-        quotes = fields.quotes.sum() + np.count_nonzero(text[escapes + 1] == _QUOTE)
+        quotes = fields.quotes.sum() + np.count_nonzero(escapes.kind == _QUOTE)
         if np.count_nonzero(text == _QUOTE) == quotes:
             return np.zeros(0, np.int64)
     escaped = np.zeros(text.size, np.bool_)
-    escaped[escapes + 1] = True
+    escaped[escapes.at + 1] = True
     ending = np.flatnonzero((text == _QUOTE) & ~escaped)
     inside = np.searchsorted(ending, fields.ends) - np.searchsorted(ending, fields.starts)
     return np.flatnonzero(~fields.found | (inside != 0) | escaped[fields.ends])
@@ -302,74 +278,37 @@ def _copy(fields: _Fields) -> _Fields:
     )
 
 
-def _valid_escapes(cutting: Block, fields: _Fields, escapes: _Ints, valid: _Bools) -> tuple[_Ints, _Ints]:
-    """The escapes inside the texts of ``valid`` lines, and how many each line has: int64[m], int64[n].
+def _valid_escapes(cutting: Block, fields: _Fields, escapes: Escapes, valid: _Bools) -> tuple[Escapes, _Ints]:
+    """The escapes inside the texts of ``valid`` lines, and how many each line has, int64[n].
 
     A line with an escape that stands for nothing becomes invalid: this changes ``valid``.
     """
     escapes, counts = _inside(escapes, fields, valid)
-    kind = cutting.text[escapes + 1]
-    bad = _SIMPLE[kind] == 0
-    long = np.flatnonzero(kind == ord("u"))
+    bad = escapes.meaning == 0
+    long = np.flatnonzero(escapes.kind == ord("u"))
     if long.size:
-        ends = fields.ends[np.searchsorted(cutting.ends, escapes[long])]
-        bad[long] = (_hex(cutting.text, escapes[long]) < 0) | (escapes[long] + _LONG_BYTES > ends)
+        at = escapes.at[long]
+        ends = fields.ends[np.searchsorted(cutting.ends, at)]
+        bad[long] = (units_of(cutting.text, at) < 0) | (at + LONG_BYTES > ends)
     if bad.any():
-        valid[np.searchsorted(cutting.ends, escapes[bad])] = False
+        valid[np.searchsorted(cutting.ends, escapes.at[bad])] = False
         escapes, counts = _inside(escapes, fields, valid)
     return escapes, counts
 
 
-def _inside(escapes: _Ints, fields: _Fields, valid: _Bools) -> tuple[_Ints, _Ints]:
-    first = np.searchsorted(escapes, fields.starts)
-    counts = np.where(valid, np.searchsorted(escapes, fields.ends) - first, 0)
-    if counts.sum() != escapes.size:
-        chosen = mask(first, first + counts)
-        escapes = escapes[: chosen.size][chosen]
+def _inside(escapes: Escapes, fields: _Fields, valid: _Bools) -> tuple[Escapes, _Ints]:
+    after = np.searchsorted(escapes.at, fields.ends)
+    counts = steps(after, 0)
+    # Between two texts there are escapes only where a line has more fields, or is none.
+    if valid.all() and counts.sum() == escapes.at.size:
+        first = escapes.at[(after - counts)[counts > 0]]
+        if (first >= fields.starts[counts > 0]).all():
+            return escapes, counts
+    first = np.searchsorted(escapes.at, fields.starts)
+    counts = np.where(valid, after - first, 0)
+    if counts.sum() != escapes.at.size:
+        chosen = np.zeros(escapes.at.size, np.bool_)
+        inside = mask(first, first + counts)
+        chosen[: inside.size] = inside
+        escapes = escapes.only(chosen)
     return escapes, counts
-
-
-def _hex(text: npt.NDArray[np.uint8], long: _Ints) -> _Ints:
-    """The UTF-16 units of the escapes ``long``; -1 where the digits are none."""
-    digits = _HEX[text[long[:, np.newaxis] + np.arange(_LONG_BYTES - 4, _LONG_BYTES)]]
-    units: _Ints = digits @ np.array([4096, 256, 16, 1])
-    return np.where((digits >= 0).all(axis=1), units, -1)
-
-
-def _scalars(long: _Ints, unit: _Ints) -> _Ints:
-    """The code points of the escapes ``long`` of UTF-16 units; -1 for the first of a pair: the second has its own."""
-    half = unit & _SURROGATES_MASK
-    first = half == _HIGH_SURROGATES
-    second = half == _LOW_SURROGATES
-    pair = np.flatnonzero(first[:-1] & second[1:] & (long[1:] == long[:-1] + _LONG_BYTES))
-    code = np.where(first | second, _REPLACEMENT, unit)
-    code[pair] = -1
-    code[pair + 1] = 0x10000 + ((unit[pair] & 0x3FF) << 10) + (unit[pair + 1] & 0x3FF)
-    return code
-
-
-def _replace(cutting: Block, inside: _Bools, escapes: _Ints) -> _Ints:
-    """Put what the escapes stand for into their last bytes, and take their other bytes out of ``inside``.
-
-    Gives how many bytes were taken out of each line beyond one an escape: int64[n].
-    """
-    text = cutting.text
-    # The newline that ends the last line's text lies behind the mask.
-    escapes = escapes[: np.searchsorted(escapes, inside.size)]
-    kind = text[escapes + 1]
-    inside[escapes] = False
-    long = escapes[kind == ord("u")]
-    units = _hex(text, long)
-    text[escapes + 1] = _SIMPLE[kind]
-    removed = np.zeros(cutting.ends.size, np.int64)
-    if long.size:
-        code = _scalars(long, units)
-        kept = (code >= 0).astype(np.int64) + (code >= 0x80) + (code >= 0x800) + (code >= 0x10000)  # noqa: PLR2004 - UTF-8
-        for back in range(_LONG_BYTES):
-            at = long + (_LONG_BYTES - 1 - back)
-            inside[at] = back < kept
-            rest = code >> (6 * min(back, 3))
-            lead = _LEADS[kept] | rest
-            text[at] = np.where(back + 1 < kept, 0x80 | rest & 0x3F, lead) & 0xFF
-        np.add.at(removed, np.searchsorted(cutting.ends, long), _LONG_BYTES - 1 - kept)
-    return removed

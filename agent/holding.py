@@ -53,7 +53,7 @@ class Holding:
                 continue
             # A time that lies ahead is a clock's fault, and no reason to wait longer.
             wait_ns = min(max(last_ns + join.CLOSED_AFTER_NS - now_ns, 0), join.CLOSED_AFTER_NS)
-            file.hold(block.data[offset - block.segment.position :], time.monotonic() + wait_ns / 1e9)
+            file.hold(block.since(offset), time.monotonic() + wait_ns / 1e9)
             file.assembly = Assembly(file.shipped)
             self._files[file] = None
             self.held_bytes += len(file.held)

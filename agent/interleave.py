@@ -31,85 +31,94 @@ _Ints = npt.NDArray[np.int64]
 _Bools = npt.NDArray[np.bool_]
 
 
-class Spans(msgspec.Struct, frozen=True, eq=False):
-    """Joined records that rows of others stand in: the ``first`` and the ``last`` row of each, rising: int64[k]."""
+class Chains(msgspec.Struct, frozen=True, eq=False):
+    """Which rows continue which, of n records; those that are joined make a chain.
 
+    Of m rows, chain after chain and rising in each: ``rows``, ``before``, the row that each continues, and ``chain``,
+    the number of its chain: int64[m]. Of k chains: ``begins``, where each begins in these; ``first`` and ``last``, the
+    rows at its ends; ``others``, how many rows that are not its own stand between: int64[k].
+    """
+
+    rows: _Ints
+    before: _Ints
+    chain: _Ints
+    begins: _Ints
     first: _Ints
     last: _Ints
+    others: _Ints
 
-    def only(self, which: _Bools) -> Spans:
-        """Those of them."""
-        return Spans(self.first[which], self.last[which])
+    def spans(self) -> tuple[_Ints, _Ints]:
+        """The first and the last row of chains that rows of others stand in, rising."""
+        apart = np.flatnonzero(self.others)
+        apart = apart[np.argsort(self.first[apart])]
+        return self.first[apart], self.last[apart]
+
+    def parted(self, which: _Bools) -> Chains:
+        """Of chains ``which``, bool[k], only rows that stand next to each other are left together."""
+        if not which.any():
+            return self
+        left = ~which[self.chain] | (self.before == self.rows - 1)
+        return chained(self.rows[left], self.before[left])
+
+    def up_to(self, is_known: _Bools) -> Chains:
+        """Those rows, bool[m], of which all of a chain are or none is."""
+        return self if is_known.all() else chained(self.rows[is_known], self.before[is_known])
 
 
-def interleaved(records: Records, before: _Ints) -> Spans:
-    """The records that others stand in and that can be whole; the rest is parted: this changes ``before``.
+def chained(rows: _Ints, before: _Ints) -> Chains:
+    """The chains of ``rows`` that continue those ``before``, one stream after another, rising in each."""
+    begin = np.ones(rows.size, np.bool_)
+    begin[1:] = before[1:] != rows[:-1]
+    begins = np.flatnonzero(begin)
+    ends = np.empty_like(begins)
+    ends[:-1] = begins[1:]
+    ends[-1:] = rows.size
+    first, last = before[begins], rows[ends - 1]
+    return Chains(rows, before, begin.cumsum() - 1, begins, first, last, last - first - (ends - begins))
 
-    ``before``: int64[n], the row that a row continues, or -1. Those left do not overlap.
-    """
-    row = np.arange(before.size)
-    apart = (before >= 0) & (before != row - 1)
-    if not apart.any():
-        return Spans(row[:0], row[:0])
-    root = _roots(before)
-    size = np.bincount(root, minlength=before.size)
-    last = np.zeros(before.size, np.int64)
-    np.maximum.at(last, root, row)
-    first = np.unique(root[apart])
-    found = Spans(first, last[first])
-    own = size[first]
-    others = found.last - first + 1 - own
-    plain = records.positions == records.heads.astype(np.uint64)
+
+def interleaved(records: Records, chains: Chains) -> Chains:
+    """The ``chains``, those parted that rows of others stand in and that cannot be whole. None overlap then."""
+    apart = np.flatnonzero(chains.others)
+    if not apart.size:
+        return chains
+    first, last, others = chains.first[apart], chains.last[apart], chains.others[apart]
     # Rows between are records by themselves if all that are not are the record's own.
-    is_whole = (_count(size[root] > 1, found) == own) & (_count(~plain, found) == 0)
+    joined = np.sort(np.concatenate([chains.rows, chains.first]))
+    is_whole = _count(joined, first, last) + others == last - first + 1
+    pieced = np.flatnonzero(records.positions.view(np.int64) != records.heads)
+    if pieced.size:
+        is_whole &= _count(pieced, first, last) == 0
     is_whole &= records.starts[first] + 1 + others < records.heads[first]
-    part(before, found.only(~is_whole))
-    return found.only(is_whole)
+    parted = np.zeros(chains.first.size, np.bool_)
+    parted[apart[~is_whole]] = True
+    return chains.parted(parted)
 
 
-def _count(which: _Bools, spans: Spans) -> _Ints:
-    """How many of ``which`` lie in each of ``spans``."""
-    total = np.concatenate([np.zeros(1, np.int64), which.cumsum()])
-    count: _Ints = total[spans.last + 1] - total[spans.first]
+def _count(rows: _Ints, first: _Ints, last: _Ints) -> _Ints:
+    """How many of ``rows``, rising, lie from each ``first`` to its ``last``."""
+    count: _Ints = np.searchsorted(rows, last, "right") - np.searchsorted(rows, first)
     return count
 
 
-def part(before: _Ints, spans: Spans) -> None:
-    """Leave of the records of ``spans`` only what stands next to each other: this changes ``before``."""
-    if spans.first.size:
-        row = np.arange(before.size)
-        parted = np.zeros(before.size, np.bool_)
-        parted[spans.first] = True
-        before[parted[_roots(before)] & (before != row - 1)] = -1
-
-
-def in_turn(records: Records, before: _Ints, spans: Spans) -> tuple[_Ints, npt.NDArray[np.uint64]]:
-    """All rows in the order in which they are delivered, and their positions, by row; ``spans`` do not overlap.
+def in_turn(records: Records, chains: Chains, positions: npt.NDArray[np.uint64]) -> _Ints:
+    """All rows in the order in which they are delivered; puts the virtual ones into ``positions``, by row.
 
     The rows of others in a record come before its own, inside its first line.
     """
-    row = np.arange(before.size)
-    positions = records.positions.copy()
-    if not spans.first.size:
-        return row, positions
-    number = np.searchsorted(spans.first, row, "right") - 1
-    inside = (number >= 0) & (row <= spans.last[number])
-    first = np.where(inside, spans.first[number], row)
-    own = _roots(before) == first
-    others = np.flatnonzero(inside & ~own)
+    turn = np.arange(records.times.size)
+    first, last = chains.spans()
+    if not first.size:
+        return turn
+    span = last - first + 1
+    number = np.repeat(np.arange(first.size), span)
+    inside = np.arange(number.size) + (first - span.cumsum() + span)[number]
+    is_own = np.zeros(turn.size, np.bool_)
+    is_own[chains.rows] = is_own[chains.first] = True
+    own = is_own[inside]
+    turn[inside] = inside[np.argsort(2 * number + own, kind="stable")]
+    others, number = inside[~own], number[~own]
     # Counted from the first of the others in the same record.
-    rank = np.arange(others.size) - np.searchsorted(first[others], first[others])
-    positions[others] = records.starts[first[others]] + 1 + rank
-    return np.lexsort((row, own, first)), positions
-
-
-def _roots(before: _Ints) -> _Ints:
-    """The first row of each row's record, by doubling steps back."""
-    return roots(np.where(before < 0, np.arange(before.size), before))
-
-
-def roots(earlier: _Ints) -> _Ints:
-    """The first row of each row's record, by doubling steps back. ``earlier``: the row before in it, or itself."""
-    while not ((root := earlier[earlier]) == earlier).all():
-        earlier = root
-    return earlier
+    rank = np.arange(others.size) - np.searchsorted(number, number)
+    positions[others] = records.starts[first[number]] + 1 + rank
+    return turn

@@ -18,10 +18,11 @@ import numpy.typing as npt
 
 from agent import multiline
 from agent.assemble import Records, edges_of
-from agent.interleave import LINES_MAX, Spans, in_turn, interleaved, part, roots
+from agent.interleave import LINES_MAX, Chains, chained, interleaved
+from agent.lines import before_run, steps
 from agent.multiline import SOON_NS, Verdict
 from agent.shapes import Sequence
-from agent.splice import before_cut, merged, without, without_held
+from agent.splice import merged, without, without_held
 from wire.batch import Flag
 
 if TYPE_CHECKING:
@@ -41,7 +42,10 @@ CLOSED_AFTER_NS: Final = SOON_NS + 50_000_000
 NEVER: Final = -(1 << 63)
 # Time that has always come: nothing is held.
 ALWAYS: Final = (1 << 63) - 1
+# The streams of so many files have numbers of 16 bits, which are sorted several times faster.
+_FEW_SEGMENTS: Final = 1 << 15
 _UNJOINABLE: Final = int(Flag.MALFORMED | Flag.GAP)
+_PIECED: Final = int(Flag.JOINED)
 
 
 class Segment(msgspec.Struct, frozen=True):
@@ -86,19 +90,32 @@ class _Ends(msgspec.Struct, frozen=True, eq=False):
     own: _Ints
 
 
+class _Hold(msgspec.Struct, frozen=True, eq=False):
+    """What of each segment waits for what follows.
+
+    ``certain`` and ``cut``: the row before which nothing depends on it, and before which nothing is held. ``held`` and
+    ``held_ns``: as in `Joined`. All int64[s].
+    """
+
+    certain: _Ints
+    cut: _Ints
+    held: _Ints
+    held_ns: _Ints
+
+
+_NO_CHAINS: Final = chained(np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+
 class _Links(msgspec.Struct, frozen=True, eq=False):
     """Which rows continue which.
 
-    ``before``: int64[n], the row that a row continues, or -1. ``limited``: bool[n], it begins a record because the one
-    before is at its limit. ``spans``: the records that rows of others stand in. ``ends``: those of the streams that may
-    go on. ``mixed``: bool[s], there are two streams.
+    ``chains``: those that do. ``limited``: the rows that begin a record because the one before is at its limit.
+    ``ends``: those of the streams that may go on.
     """
 
-    before: _Ints
-    limited: _Bools
-    spans: Spans
+    chains: Chains
+    limited: _Ints
     ends: _Ends
-    mixed: _Bools
 
 
 def join(records: Records, segments: Several[Segment], bytes_max: int = BYTES_MAX) -> Joined:
@@ -107,46 +124,41 @@ def join(records: Records, segments: Several[Segment], bytes_max: int = BYTES_MA
     nothing = Joined(records, np.full(count, -1, np.int64), np.zeros(count, np.int64))
     if not records.times.size or not any(segment.joins for segment in segments):
         return nothing
-    bounds = np.concatenate([np.zeros(1, np.int64), records.rows.cumsum()])
-    links = _links(records, segments, bytes_max)
-    begins = links.before < 0
-    certain, cut, held, held_ns = _hold(records, segments, bounds, links, bytes_max)
-    if begins.all():
-        found = without_held(records, bounds, cut) if (held >= 0).any() else records
+    bounds, edges = edges_of(records.rows), edges_of(records.lengths)
+    links = _links(records, edges, segments, bytes_max)
+    hold = _hold(records, segments, bounds, links, bytes_max)
+    if links.chains.rows.size:
+        found = _joined(records, edges, bounds, links, hold)
     else:
-        found = _joined(records, bounds, links, certain, cut)
-    return Joined(_reached(found, segments, held), held, held_ns)
+        found = without_held(records, bounds, hold.cut) if (hold.cut < bounds[1:]).any() else records
+    return Joined(_reached(found, segments, hold.held), hold.held, hold.held_ns)
 
 
-def _links(records: Records, segments: Several[Segment], bytes_max: int) -> _Links:
+def _links(records: Records, edges: _Ints, segments: Several[Segment], bytes_max: int) -> _Links:
     """Which row continues which, and what is in doubt at the end of each stream."""
-    stderr = (records.flags & np.uint8(Flag.STDERR)).astype(np.int64)
-    key = np.repeat(np.arange(len(segments)), records.rows) * 2 + stderr
-    in_order = bool((key[1:] >= key[:-1]).all())
-    order = np.arange(key.size) if in_order else np.argsort(key, kind="stable")
-    sorted_key = key[order]
+    number = np.dtype(np.uint16 if len(segments) <= _FEW_SEGMENTS else np.int64)
+    key: npt.NDArray[np.integer] = np.repeat(np.arange(0, 2 * len(segments), 2).astype(number), records.rows)
+    key += records.flags & np.uint8(Flag.STDERR) != 0
+    order = np.argsort(key, kind="stable")
+    key = key[order]
     first = np.ones(key.size, np.bool_)
-    first[1:] = sorted_key[1:] != sorted_key[:-1]
-    sequence = _sequence(records, segments, order, sorted_key, first)
+    first[1:] = key[1:] != key[:-1]
+    segment = key >> 1
+    sequence = _sequence(records, edges, order, first)
     sequence.apart[:] |= sequence.lengths > bytes_max
-    verdict = _verdict(sequence, segments, sorted_key)
-    inside = _within_limits(verdict.continues, records.starts[order], bytes_max)
-    continues = verdict.continues & inside
-    limited = np.zeros(key.size, np.bool_)
-    limited[order] = verdict.continues & ~inside
-    before = np.full(key.size, -1, np.int64)
-    rows = np.flatnonzero(continues)
-    before[order[rows]] = order[rows - 1]
-    starts = np.maximum.accumulate(np.where(continues, 0, np.arange(key.size)))
-    lasts = np.append(np.flatnonzero(first)[1:] - 1, key.size - 1)
-    spans = interleaved(records, before)
-    mixed = np.bincount(sorted_key[lasts] >> 1, minlength=len(segments)) > 1
+    if not all(each.joins for each in segments):
+        sequence.apart[:] |= ~np.array([each.joins for each in segments], np.bool_)[segment]
+    verdict = _verdict(sequence, segments, segment)
+    joined, limited = _within_limits(np.flatnonzero(verdict.continues), order, records.starts, bytes_max)
+    chains = interleaved(records, chained(order[joined], order[joined - 1])) if joined.size else _NO_CHAINS
+    lasts = np.append(np.flatnonzero(first)[1:], key.size) - 1
     lasts = lasts[~sequence.apart[lasts]]
     doubtful = lasts.copy()
     for place in np.flatnonzero(verdict.soon[lasts] & (verdict.empty[lasts] | verdict.near[lasts])).tolist():
         doubtful[place] = _doubtful(verdict, int(lasts[place]))
-    ends = _Ends(sorted_key[lasts] >> 1, order[lasts], order[starts[doubtful]], order[starts[lasts]])
-    return _Links(before, limited, spans, ends, mixed)
+    firsts = order[_firsts(joined, np.concatenate([doubtful, lasts]))]
+    ends = _Ends(segment[lasts], order[lasts], firsts[: lasts.size], firsts[lasts.size :])
+    return _Links(chains, order[limited], ends)
 
 
 def _doubtful(verdict: Verdict, last: int) -> int:
@@ -157,33 +169,35 @@ def _doubtful(verdict: Verdict, last: int) -> int:
     return row
 
 
-def _sequence(records: Records, segments: Several[Segment], order: _Ints, sorted_key: _Ints, first: _Bools) -> Sequence:
-    """All records, in ``order``."""
-    edges = edges_of(records.lengths)
-    lengths = records.lengths.astype(np.int64)
-    apart = (records.flags & np.uint8(_UNJOINABLE)) != 0
-    joins = np.array([segment.joins for segment in segments], np.bool_)
-    # A record of several pieces never continues another one: while its pieces are read nothing is held.
-    pieced = (records.flags & np.uint8(Flag.JOINED)) != 0
+def _sequence(records: Records, edges: _Ints, order: _Ints, first: _Bools) -> Sequence:
+    """All records, in ``order``; their bodies lie between ``edges``."""
+    told = int(np.bitwise_or.reduce(records.flags))
+    apart = np.zeros(order.size, np.bool_)
+    if told & _UNJOINABLE:
+        apart = ((records.flags & np.uint8(_UNJOINABLE)) != 0)[order]
+    if told & _PIECED:
+        # A record of several pieces never continues another one: while its pieces are read nothing is held.
+        first = first | ((records.flags & np.uint8(_PIECED)) != 0)[order]
     return Sequence(
         np.frombuffer(records.body, np.uint8),
-        edges[:-1][order],
-        lengths[order],
+        edges[order],
+        records.lengths[order].astype(np.int64),
         records.times[order],
-        first | pieced[order],
-        apart[order] | ~joins[sorted_key >> 1],
+        first,
+        apart,
     )
 
 
-def _verdict(sequence: Sequence, segments: Several[Segment], sorted_key: _Ints) -> Verdict:
+def _verdict(sequence: Sequence, segments: Several[Segment], segment: _Ints) -> Verdict:
     """What `agent.multiline` says, or the file's own expression."""
     verdict = multiline.judge(sequence)
-    for number, segment in enumerate(segments):
-        if segment.start is not None:
-            rows = np.flatnonzero(sorted_key >> 1 == number)
-            own = multiline.judge_by(segment.start, _part(sequence, rows))
+    for number, each in enumerate(segments):
+        if each.start is not None:
+            rows = np.flatnonzero(segment == number)
+            own = multiline.judge_by(each.start, _part(sequence, rows))
             verdict.continues[rows] = own.continues
-            verdict.empty[rows] = False
+            # Nothing that follows changes it.
+            verdict.near[rows] = verdict.empty[rows] = False
     return verdict
 
 
@@ -198,86 +212,91 @@ def _part(sequence: Sequence, rows: _Ints) -> Sequence:
     )
 
 
-def _within_limits(continues: _Bools, starts: _Ints, bytes_max: int) -> _Bools:
-    """Whether a row is within `LINES_MAX` and ``bytes_max`` of the first of its record."""
-    row = np.arange(starts.size)
-    first = np.maximum.accumulate(np.where(continues, 0, row))
-    taken = (starts - starts[first]) // bytes_max
-    inside: _Bools = (row - first) % LINES_MAX != 0
-    inside[1:] &= taken[1:] == taken[:-1]
-    return inside
+def _within_limits(rows: _Ints, order: _Ints, starts: _Ints, bytes_max: int) -> tuple[_Ints, _Ints]:
+    """Those of ``rows``, which continue the one before, within `LINES_MAX` and ``bytes_max`` of their first; the rest.
 
-
-def _hold(
-    records: Records, segments: Several[Segment], bounds: _Ints, links: _Links, bytes_max: int
-) -> tuple[_Ints, _Ints, _Ints, _Ints]:
-    """For each segment: where what depends on what follows begins, and where what is held; its offset; its last time.
-
-    The first two are rows.
+    All these are places in ``order``; ``starts``: int64[n], by row.
     """
+    first = before_run(rows)
+    start = starts[order[first]]
+    taken, taken_before = (starts[order[rows]] - start) // bytes_max, (starts[order[rows - 1]] - start) // bytes_max
+    inside = ((rows - first) % LINES_MAX != 0) & (taken == taken_before)
+    return rows[inside], rows[~inside]
+
+
+def _firsts(continuing: _Ints, rows: _Ints) -> _Ints:
+    """The first row of the record of each of ``rows``, where those ``continuing``, rising, continue the one before."""
+    if not continuing.size:
+        return rows
+    begins = continuing[steps(continuing, -1) != 1] - 1
+    within = continuing.take(np.searchsorted(continuing, rows), mode="clip") == rows
+    return np.where(within, begins[np.searchsorted(begins, rows) - 1], rows)
+
+
+def _hold(records: Records, segments: Several[Segment], bounds: _Ints, links: _Links, bytes_max: int) -> _Hold:
+    """What of each segment waits, by the ``links`` of the streams' ends."""
     ends = links.ends
     times, segment = records.times[ends.last], ends.segment
-    read = np.array([each.end for each in segments], np.int64)
-    row = np.where(read[segment] - records.starts[ends.first] < bytes_max, ends.first, ends.own)
-    doubt = np.array([each.joins for each in segments], np.bool_)[segment]
+    read, closed_ns, open_start, joins = np.array(
+        [
+            (each.end, each.closed_ns, each.end if each.open_start is None else each.open_start, each.joins)
+            for each in segments
+        ],
+        np.int64,
+    ).T
+    room = read[segment] - bytes_max
+    row = np.where(records.starts[ends.first] > room, ends.first, ends.own)
+    doubt = (joins[segment] != 0) & (records.starts[row] > room)
     doubt &= np.abs(records.times[bounds[segment + 1] - 1] - times) <= CLOSED_AFTER_NS
-    doubt &= read[segment] - records.starts[row] < bytes_max
     certain = _earliest(links, bounds, segment[doubt], row[doubt])
-    doubt &= times > np.array([each.closed_ns for each in segments], np.int64)[segment]
-    open_start = np.array([each.end if each.open_start is None else each.open_start for each in segments], np.int64)
     # Where it is too much to hold: nothing behind the beginning of an open line has lines of others between its own.
-    doubt &= (read - open_start < bytes_max)[segment]
-    cut = _earliest(links, bounds, segment[doubt], row[doubt])
+    held_back = doubt & (times > closed_ns[segment]) & (open_start[segment] > room)
+    cut = certain if (held_back == doubt).all() else _earliest(links, bounds, segment[held_back], row[held_back])
     held = np.full(len(segments), -1, np.int64)
     held_ns = np.zeros(len(segments), np.int64)
-    np.maximum.at(held_ns, segment[doubt], times[doubt])
-    for number in np.unique(segment[doubt]).tolist():
-        held[number] = min(int(records.starts[cut[number] : bounds[number + 1]].min()), int(open_start[number]))
-    return certain, cut, held, held_ns
+    np.maximum.at(held_ns, segment[held_back], times[held_back])
+    holding = np.flatnonzero(cut < bounds[1:])
+    if holding.size:
+        edges = np.stack([cut[holding], bounds[holding + 1]], axis=1).ravel()
+        starts = np.minimum.reduceat(records.starts, edges[: -1 if edges[-1] == bounds[-1] else None])[::2]
+        held[holding] = np.minimum(starts, open_start[holding])
+    return _Hold(certain, cut, held, held_ns)
 
 
 def _earliest(links: _Links, bounds: _Ints, segment: _Ints, row: _Ints) -> _Ints:
-    """The first row of each segment that is in doubt, given those of streams; its end where none is."""
+    """The first row of each segment that is in doubt, given those of streams; its end where none is.
+
+    Or an earlier one, with which a record begins that goes on at or behind it.
+    """
     found = bounds[1:].copy()
     np.minimum.at(found, segment, row)
-    for number in np.unique(segment[links.mixed[segment]]).tolist():
-        found[number] = _whole(links, int(bounds[number]), int(found[number]), int(bounds[number + 1]))
+    first, last = links.chains.spans()
+    if first.size:
+        at = np.searchsorted(first, found, "right") - 1
+        found = np.where((at >= 0) & (last[at] >= found), first[at], found)
     return found
 
 
-def _whole(links: _Links, begin: int, first: int, end: int) -> int:
-    """``first``, or an earlier row of the segment with which a record begins that goes on at or behind it."""
-    before = links.before[begin:end]
-    root = roots(np.where(before < 0, np.arange(before.size), before - begin))
-    first -= begin
-    while (earlier := int(root[first:].min())) < first:
-        first = earlier
-    return begin + first
-
-
-def _joined(records: Records, bounds: _Ints, links: _Links, certain: _Ints, cut: _Ints) -> Records:
-    """The records of each segment before its ``cut``, joined."""
-    before = links.before.copy()
-    segment = np.searchsorted(bounds, links.spans.first, "right") - 1
-    is_certain = (links.spans.last < certain[segment]) & ~links.limited[links.spans.first]
-    part(before, links.spans.only(~is_certain))
-    order, positions = in_turn(records, before, links.spans.only(is_certain))
-    kept = before_cut(bounds, cut)[order]
-    order = order[kept]
-    begins = before[order] < 0
-    return merged(records, positions, order, begins, bounds)
+def _joined(records: Records, edges: _Ints, bounds: _Ints, links: _Links, hold: _Hold) -> Records:
+    """The records of each segment that are not held, joined."""
+    chains = links.chains
+    segment = np.searchsorted(bounds, chains.first, "right") - 1
+    is_doubtful = chains.last >= hold.certain[segment]
+    if links.limited.size:
+        is_doubtful |= np.isin(chains.first, links.limited)
+    chains = chains.parted(is_doubtful & (chains.others > 0))
+    return merged(records, edges, chains, bounds, hold.cut)
 
 
 def _reached(records: Records, segments: Several[Segment], held: _Ints) -> Records:
     """``records`` above the floor of their file, with the ends that are reached where some are held back."""
     floors = np.array([segment.floor for segment in segments], np.int64)
-    known = records.positions <= np.repeat(floors, records.rows).astype(np.uint64)
-    if known.any():
-        records = without(records, known)
-    lasts = records.rows.cumsum() - 1
-    reached = (
-        np.where(records.rows > 0, records.positions[np.maximum(lasts, 0)].astype(np.int64), floors)
-        if lasts.size and records.positions.size
-        else floors
-    )
+    filled = np.flatnonzero(records.rows)
+    firsts = (records.rows.cumsum() - records.rows)[filled]
+    # Positions rise, so if the first is not known none is.
+    if (records.positions[firsts] <= floors[filled].view(np.uint64)).any():
+        records = without(records, records.positions <= np.repeat(floors, records.rows).view(np.uint64))
+        filled = np.flatnonzero(records.rows)
+    reached = floors.copy()
+    reached[filled] = records.positions[records.rows.cumsum()[filled] - 1].view(np.int64)
     return msgspec.structs.replace(records, ends=np.where(held >= 0, reached, records.ends))

@@ -153,15 +153,15 @@ class Block(msgspec.Struct, frozen=True, eq=False):
         return np.where(source >= first, times[source], np.repeat(given, self.rows))
 
 
-def cut(block: bytes | memoryview, segments: Sequence[Segment]) -> Block:
-    """The ``block`` made of the bytes of ``segments``, cut into lines.
+def cut(block: bytes | memoryview | Sequence[bytes | memoryview], segments: Sequence[Segment]) -> Block:
+    """The ``block`` made of the bytes of ``segments``, or the pieces of it, cut into lines.
 
     Raises `ValueError` if the sizes do not add up to the block, or a segment does not end in a newline: the caller
     would lose bytes without knowing.
     """
-    size = len(block)
-    text = np.zeros(size + PADDING_BYTES, np.uint8)
-    text[:size] = np.frombuffer(block, np.uint8)
+    pieces = [block] if isinstance(block, bytes | memoryview) else block
+    size = sum(map(len, pieces))
+    text = np.frombuffer(bytearray().join((*pieces, bytes(PADDING_BYTES))), np.uint8)
     sizes = np.array([segment.size for segment in segments], np.int64)
     bounds = sizes.cumsum()
     if (sizes < 0).any() or (int(bounds[-1]) if bounds.size else 0) != size:
@@ -172,9 +172,24 @@ def cut(block: bytes | memoryview, segments: Sequence[Segment]) -> Block:
     starts = np.empty_like(ends)
     starts[:1] = 0
     starts[1:] = ends[:-1] + 1
-    rows = np.diff(np.searchsorted(ends, bounds), prepend=0)
+    rows = steps(np.searchsorted(ends, bounds), 0)
     shifts = np.array([segment.position for segment in segments], np.int64) - (bounds - sizes)
     return Block(text, starts, ends, np.repeat(shifts, rows), rows, segments)
+
+
+def steps(values: npt.NDArray[np.int64], before: int) -> npt.NDArray[np.int64]:
+    """By how much each of ``values`` is more than the one before it: `np.diff`, which takes several times as long."""
+    found = values.copy()
+    found[:1] -= before
+    found[1:] -= values[:-1]
+    return found
+
+
+def before_run(places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """For each of ``places`` (rising, none below 0) the one before the run of neighbours that it is in."""
+    begins = steps(places, -2) != 1
+    found: npt.NDArray[np.int64] = (places[begins] - 1)[begins.cumsum() - 1]
+    return found
 
 
 def mask(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

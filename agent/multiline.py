@@ -23,51 +23,42 @@ The shapes are those that the runtimes print; see the samples in `tests/agent/mu
 
 from __future__ import annotations
 
-import re
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from agent.lines import steps
 from agent.shapes import (
     BACKTRACE,
     BETWEEN,
     CAUSED,
     CLOSING,
-    CREATED,
-    DUMP,
-    DUMPED,
+    CODES,
     EMPTY,
     END,
     EXIT,
-    FILE,
     FRAME,
-    FROM,
     GOROUTINE,
     INDENTED,
     INDENTED_LAST,
-    LEVEL,
     LISTED,
     NODE,
     NOTE,
-    NUMBERED,
-    OPENING,
-    PANICKED,
-    PATH,
     SIGNAL,
     STACK,
-    TEXT,
-    TRACEBACK,
     Codes,
     Sequence,
     codes_of,
-    matches,
 )
+from agent.traces import RULES, Look, under
+
+if TYPE_CHECKING:
+    import re
 
 _Bools = npt.NDArray[np.bool_]
 _Ints = npt.NDArray[np.int64]
-_T = TypeVar("_T", bound=np.generic)
 
 # A record may continue what was written up to this long before it. Runtimes of containers stamp every line as they read
 # it; a program that is held back by its CPU limit writes nothing for up to 100 ms.
@@ -76,26 +67,10 @@ SOON_NS: Final = 200_000_000
 NEAR_NS: Final = 20_000_000
 
 # By what they look like: those that are parts of a trace by themselves, and those that are behind its frames.
-_PARTS: Final = np.zeros(256, np.bool_)
+_PARTS: Final = np.zeros(CODES, np.bool_)
 _PARTS[[SIGNAL, GOROUTINE, NOTE, BACKTRACE, STACK, BETWEEN, LISTED]] = True
-_PARTS_BEHIND_FRAMES: Final = np.zeros(256, np.bool_)
+_PARTS_BEHIND_FRAMES: Final = np.zeros(CODES, np.bool_)
 _PARTS_BEHIND_FRAMES[[CAUSED, CLOSING, EXIT, END]] = True
-# What a record that ends like this announces goes on in the next one.
-_ANNOUNCING: Final = np.frombuffer(b":=(,", np.uint8)
-# The first line of a record of java.util.logging, and of a thread dump.
-_JAVA_HEAD: Final = re.compile(rb"[A-Z][a-z]{2} \d{1,2}, \d{4} \d{1,2}:\d\d:\d\d [AP]M \S")
-_DUMP_HEAD: Final = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\s*$")
-# Node's and Python's mark below a line of source, and the line of Node's that names its file.
-_CARETS: Final = re.compile(rb"\s*[\^~]+\s*$")
-_SOURCE: Final = re.compile(rb"\S.*:\d+\s*$")
-# How the line of an exception begins: its type, with nothing before it. Only looked at where a frame follows.
-_EXCEPTION: Final = re.compile(
-    rb"(Exception in thread|Unhandled exception|Uncaught"
-    rb"|(?:[\w$]+[.\\:/]+)+[\w$]*[A-Z][\w$]*"  # a type with its package
-    rb"|[\w$]*(?:Error|Exception|Throwable|Failure|Fault|Panic|Warning))"
-    rb"(?:\s*$|[:\s(\[<{])"
-)
-_NODE_LINES_MAX: Final = 200  # between the mark and the version that Node prints
 
 
 class Verdict(msgspec.Struct, frozen=True, eq=False):
@@ -119,14 +94,44 @@ def judge(sequence: Sequence) -> Verdict:
     """
     soon, near = _moments(sequence)
     codes = codes_of(sequence)
-    empty = codes == EMPTY
-    continues = soon if (codes != TEXT).any() else np.zeros_like(soon)
-    while continues.any():
-        fewer = continues & _continues(sequence, codes, continues, near & continues)
-        if (fewer == continues).all():
+    continues = np.zeros_like(soon)
+    look = _beside_telling(sequence, codes, soon, near)
+    while look.rows.size:
+        found = look.soon & _continues(look)
+        if (found == look.soon).all():
+            continues[look.rows] = found
             break
-        continues = fewer
-    return Verdict(continues, soon, near, empty)
+        look = _within(look, found)
+    return Verdict(continues, soon, near, codes == EMPTY)
+
+
+def _beside_telling(sequence: Sequence, codes: Codes, soon: _Bools, near: _Bools) -> Look:
+    """The records that tell something, the two before each and the one behind it: others continue nothing.
+
+    Only what Node prints of an uncaught error may have more between.
+    """
+    telling = np.flatnonzero(codes)
+    known = np.bincount(codes[telling], minlength=CODES) > 0
+    if known[NODE]:
+        rows = np.arange(codes.size)
+    else:
+        beside = np.zeros(codes.size + 3, np.bool_)
+        for away in range(4):
+            beside[telling + away] = True
+        rows = np.flatnonzero(beside[2:-1])
+    soon, near = soon[rows], near[rows]
+    apart = steps(rows, -1) != 1
+    soon[apart] = near[apart] = False
+    return Look(sequence, rows, codes[rows], soon, near, known)
+
+
+def _within(look: Look, found: _Bools) -> Look:
+    """The records that are ``found`` to continue others, and the first of each record they are in."""
+    within = found.copy()
+    within[:-1] |= found[1:]
+    at = np.flatnonzero(within)
+    soon = found[at]
+    return Look(look.sequence, look.rows[at], look.codes[at], soon, look.near[at] & soon, look.known)
 
 
 def judge_by(pattern: re.Pattern[bytes], sequence: Sequence) -> Verdict:
@@ -143,122 +148,41 @@ def _spans(sequence: Sequence) -> zip[tuple[int, int]]:
 
 
 def _moments(sequence: Sequence) -> tuple[_Bools, _Bools]:
-    passed = np.abs(np.diff(sequence.times, prepend=sequence.times[:1]))
-    joinable = ~(sequence.first | sequence.apart | _before(sequence.apart, sequence.first))
+    """As in `Verdict`, by time alone."""
+    passed = np.abs(steps(sequence.times, 0))
+    joinable = ~(sequence.first | sequence.apart)
+    joinable[1:] &= ~sequence.apart[:-1]
     return joinable & (passed <= SOON_NS), joinable & (passed <= NEAR_NS)
 
 
-def _before(values: npt.NDArray[_T], first: _Bools) -> npt.NDArray[_T]:
-    """What ``values`` say of the record before, in its stream; nothing (0) before the first."""
-    moved = np.zeros_like(values)
-    moved[1:] = values[:-1]
-    moved[first] = np.zeros(1, values.dtype)[0]
-    return moved
+def _continues(look: Look) -> _Bools:
+    """One look, by the rules of `agent.traces` and those for indented and empty text.
 
-
-def _after(values: npt.NDArray[_T], first: _Bools) -> npt.NDArray[_T]:
-    """What ``values`` say of the record after, in its stream; nothing (0) after the last."""
-    moved = np.zeros_like(values)
-    moved[:-1] = values[1:]
-    moved[:-1][first[1:]] = np.zeros(1, values.dtype)[0]
-    return moved
-
-
-def _continues(sequence: Sequence, codes: Codes, soon: _Bools, near: _Bools) -> _Bools:
-    """One look; what is not ``soon`` is the first of its record."""
-    first = ~soon
+    What is not ``soon`` is the first of its record.
+    """
+    codes, soon, near, known = look.codes, look.soon, look.near, look.known
     indented = (codes >= INDENTED) & (codes <= INDENTED_LAST)
-    empty = codes == EMPTY
-    before, after = _before(codes, first), _after(codes, first)
-    near_after = _after(near, first)
-    after_indented = _before(indented, first)
-    plain = codes == INDENTED
-    text = codes == TEXT
-
-    # Lines that are parts of a trace by themselves.
-    found = near & _PARTS[codes]
-    found |= near & (codes == NODE) & ((before == EMPTY) | (before == CLOSING) | after_indented)
-    found |= soon & after_indented & _PARTS_BEHIND_FRAMES[codes]
-    found |= near & text & (before == PANICKED)
-    found |= near & text & (before == FROM) & (after == FROM) & near_after
-    # Lines that are by what stands before them.
-    if (codes == GOROUTINE).any():
-        frames = text & (after == PATH) & near_after
-        found |= (
-            soon
-            & (frames | (codes == CREATED))
-            & _under(codes == GOROUTINE, indented | empty | frames | (codes == CREATED), soon)
-        )
-    if (codes == STACK).any():
-        found |= soon & (codes == NUMBERED) & _under(codes == STACK, codes == NUMBERED, soon)
-    if (codes == DUMP).any():
-        parts = indented | empty | (codes == DUMPED) | (codes == CLOSING)
-        found |= soon & ~indented & _under(codes == DUMP, parts, soon)
-        found |= near & (codes == DUMP) & _before_matches(_DUMP_HEAD, sequence, near & (codes == DUMP))
-    found |= _before_matches(_JAVA_HEAD, sequence, near & (codes == LEVEL))
-    found |= _node(sequence, codes, near)
-    opening = np.flatnonzero(near & (codes == OPENING) & _after(indented & near, first))
-    found[opening] |= np.isin(_last_bytes(sequence, opening - 1), _ANNOUNCING)
-    named = np.zeros_like(found)
-    if (codes == TRACEBACK).any() or (codes == FILE).any():
-        headers = (codes == TRACEBACK) | ((codes == FILE) & ~after_indented & (before != LISTED))
-        inside = headers | _under(headers, indented, soon)
-        named = soon & ~indented & ~empty & after_indented & _before(inside, first)
-        found |= named
-    found |= near & (codes == TRACEBACK) & ~after_indented & ~_before(named, first)
-    # The line of an exception, behind what announces it.
-    frames_after = text & (after == FRAME) & near_after & near & ~after_indented & (before != CAUSED)
-    rows = np.flatnonzero(frames_after)
-    found[rows[matches(_EXCEPTION, sequence, rows)]] = True
-
-    # Empty lines, by what stands before and behind them.
-    if empty.any():
-        found |= empty & soon & _inside(found & ~empty, indented, indented & ~plain, empty, soon)
-        found |= empty & near & (_before(found & ~empty, first) | (before == FRAME))
-    loose = (before == EMPTY) & ~_before(found, first)
-    found |= indented & ~plain & soon & ~loose
+    before = look.before(codes)
+    found = np.zeros_like(soon)
+    if (known & _PARTS).any():
+        found |= near & _PARTS.take(codes)
+    if (known & _PARTS_BEHIND_FRAMES).any():
+        found |= soon & look.before(indented) & _PARTS_BEHIND_FRAMES.take(codes)
+    for rule, of in RULES:
+        if known[of].any():
+            found |= rule(look, indented, before)
+    strong = indented & (codes != INDENTED)
+    plain = indented & ~strong
+    if known[EMPTY]:
+        empty = codes == EMPTY
+        found |= empty & soon & _inside(found & ~empty, indented, strong, empty, soon)
+        found |= empty & near & (look.before(found & ~empty) | (before == FRAME))
+        tight = (before != EMPTY) | look.before(found)
+        found |= strong & soon & tight
+        return found | under(~plain, plain & tight, soon)
+    found |= strong & soon
     # Columns and lists are indented as well, each line a record: what has no head before it is none's text.
-    return found | _under(~plain, plain & ~loose, soon)
-
-
-def _before_matches(pattern: re.Pattern[bytes], sequence: Sequence, which: _Bools) -> _Bools:
-    """Those of ``which``, none of them the first, behind a record that matches ``pattern``."""
-    found = np.zeros_like(which)
-    rows = np.flatnonzero(which)
-    found[rows[matches(pattern, sequence, rows - 1)]] = True
-    return found
-
-
-def _last_bytes(sequence: Sequence, rows: _Ints) -> npt.NDArray[np.uint8]:
-    """The last byte of each of ``rows``; anything where it is empty."""
-    found: npt.NDArray[np.uint8] = sequence.text[np.maximum(sequence.begins[rows] + sequence.lengths[rows] - 1, 0)]
-    return found
-
-
-def _node(sequence: Sequence, codes: Codes, near: _Bools) -> _Bools:
-    """What Node prints of an uncaught error: a place, its source, a mark below it, the error, and Node's version."""
-    found = np.zeros_like(near)
-    marks = np.flatnonzero((codes[2:] == INDENTED) & (codes[:-2] == TEXT) & near[2:] & near[1:-1]) + 2
-    marks = marks[matches(_CARETS, sequence, marks)]
-    marks = marks[matches(_SOURCE, sequence, marks - 2)]
-    if not marks.size:
-        return found
-    found[marks - 1] = True
-    ends = np.flatnonzero(codes == NODE)
-    moment = np.cumsum(~near)
-    at = np.searchsorted(ends, marks)
-    for mark, end in zip(marks[at < ends.size].tolist(), ends[at[at < ends.size]].tolist(), strict=True):
-        if moment[mark] == moment[end] and end - mark <= _NODE_LINES_MAX:
-            found[mark + 1 : end + 1] = True
-    return found
-
-
-def _under(headers: _Bools, parts: _Bools, soon: _Bools) -> _Bools:
-    """Which records follow one of ``headers`` with nothing but ``parts`` between, written ``soon``, and are parts."""
-    row = np.arange(headers.size)
-    last = np.maximum.accumulate(np.where(headers | ~parts | ~soon, row, 0))
-    found: _Bools = parts & headers[last] & (last < row)
-    return found
+    return found | under(~plain, plain, soon) if known[INDENTED] else found
 
 
 def _inside(strong: _Bools, indented: _Bools, trace: _Bools, empty: _Bools, soon: _Bools) -> _Bools:

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.assemble import Records, edges_of
-from agent.lines import NEWLINE, mask
+from agent.interleave import Chains, in_turn
+from agent.lines import NEWLINE, mask, steps
 from wire.batch import Flag
 
 _Ints = npt.NDArray[np.int64]
@@ -46,48 +47,55 @@ def before_cut(bounds: _Ints, cut: _Ints) -> _Bools:
     return kept
 
 
-def merged(records: Records, positions: npt.NDArray[np.uint64], order: _Ints, begins: _Bools, bounds: _Ints) -> Records:
-    """The rows of ``order``, each that does not begin a record added to the one before it."""
-    edges = edges_of(records.lengths)
-    firsts = np.flatnonzero(begins)
-    lasts = np.append(firsts[1:], order.size)[: firsts.size] - 1
-    lengths = records.lengths[order].astype(np.int64)
-    several = lasts > firsts
-    flags = np.bitwise_or.reduceat(records.flags[order], firsts) if firsts.size else records.flags[:0]
-    flags |= several.astype(np.uint8) * np.uint8(Flag.JOINED)
-    total = np.add.reduceat(lengths, firsts) if firsts.size else lengths[:0]
-    rows_of = np.searchsorted(bounds, order[firsts], "right") - 1
-    first_rows = order[firsts]
+def merged(records: Records, edges: _Ints, chains: Chains, bounds: _Ints, cut: _Ints) -> Records:
+    """The records of each segment before its ``cut``, those of ``chains`` joined; none goes on behind a cut.
+
+    ``edges``: int64[n + 1], of their bodies.
+    """
+    positions = records.positions.copy()
+    turn = in_turn(records, chains, positions)
+    if (cut < bounds[1:]).any():
+        kept = before_cut(bounds, cut)
+        turn = turn[kept[turn]]
+        chains = chains.up_to(kept[chains.rows])
+    first, begins = chains.first, chains.begins
+    positions[first] = positions[chains.last]
+    flags, lengths = records.flags.copy(), records.lengths.copy()
+    if first.size:
+        flags[first] |= np.bitwise_or.reduceat(flags[chains.rows], begins) | np.uint8(Flag.JOINED)
+        lengths[first] += np.add.reduceat(lengths[chains.rows] + np.uint32(1), begins)
+    continues = np.zeros(records.times.size, np.bool_)
+    continues[chains.rows] = True
+    heads = turn[~continues[turn]]
+    joined = np.bincount(np.searchsorted(bounds, chains.rows, "right") - 1, minlength=cut.size)
     return Records(
-        records.times[first_rows],
-        positions[order[lasts]],
-        flags,
-        (total + lasts - firsts).astype(np.uint32),
-        _text(memoryview(records.body), edges, order, begins),
-        records.starts[first_rows],
-        records.heads[first_rows],
-        np.bincount(rows_of, minlength=records.rows.size).astype(np.int64),
+        records.times[heads],
+        positions[heads],
+        flags[heads],
+        lengths[heads],
+        _text(memoryview(records.body), edges, turn, continues[turn]),
+        records.starts[heads],
+        records.heads[heads],
+        cut - bounds[:-1] - joined,
         records.ends,
     )
 
 
-def _text(body: memoryview, edges: _Ints, order: _Ints, begins: _Bools) -> memoryview:
-    """The bodies of the rows of ``order``, with a newline before each that does not begin a record."""
+def _text(body: memoryview, edges: _Ints, order: _Ints, continues: _Bools) -> memoryview:
+    """The bodies of the rows of ``order``, with a newline before each that ``continues`` a record."""
     if not order.size:
         return body[:0]
     # Runs of rows that stand next to each other in the body and need no newline between are copied at once.
-    steps = np.diff(order, prepend=order[0] - 2)
-    cuts = np.flatnonzero(~begins | (steps != 1))
+    forward = steps(order, -2)
+    cuts = np.flatnonzero(continues | (forward != 1))
     starts = edges[order[cuts]]
     ends = edges[order[np.append(cuts[1:], order.size) - 1] + 1]
-    newlines = ~begins[cuts]
-    if cuts.size * RUN_BYTES > len(body) and (steps > 0).all():
+    newlines = continues[cuts]
+    if cuts.size * RUN_BYTES > len(body) and (forward > 0).all():
         return _text_at_once(body, starts, ends, newlines)
-    pieces: list[bytes | memoryview] = []
-    for start, end, newline in zip(starts.tolist(), ends.tolist(), newlines.tolist(), strict=True):
-        if newline:
-            pieces.append(b"\n")
-        pieces.append(body[start:end])
+    pieces: list[bytes | memoryview] = [b""] * (2 * cuts.size)
+    pieces[::2] = map((b"", b"\n").__getitem__, newlines.tolist())
+    pieces[1::2] = map(body.__getitem__, map(slice, starts.tolist(), ends.tolist()))
     return memoryview(b"".join(pieces))
 
 
@@ -111,7 +119,7 @@ def without(records: Records, known: _Bools) -> Records:
         records.positions[kept],
         records.flags[kept],
         records.lengths[kept],
-        _text(memoryview(records.body), edges, kept, np.ones(kept.size, np.bool_)),
+        _text(memoryview(records.body), edges, kept, np.zeros(kept.size, np.bool_)),
         records.starts[kept],
         records.heads[kept],
         np.bincount(segment, minlength=records.rows.size).astype(np.int64),

@@ -22,17 +22,22 @@ _LINE_HEAD_BYTES: Final = 1 << 10
 
 
 class Stretch(msgspec.Struct, frozen=True):
-    """Whole lines of one file: ``data``, and ``segment``, which says where in the file they are.
+    """Whole lines of one file: those ``held`` before, then ``data``; ``segment`` says where in the file they are.
 
-    ``again``: bytes of it that were held, and so have been read before. ``is_last``: nothing that follows belongs to
-    these lines.
+    ``is_last``: nothing that follows belongs to these lines.
     """
 
     file: LogFile
-    data: bytes
+    data: bytes | memoryview
     segment: Segment
-    again: int = 0
+    held: bytes = b""
     is_last: bool = False
+
+    def since(self, offset: int) -> bytes:
+        """The lines from ``offset`` in the file on."""
+        at = offset - self.segment.position
+        beyond = at - len(self.held)
+        return bytes(self.data[beyond:]) if beyond >= 0 else b"".join((self.held[at:], self.data))
 
 
 def read(file: LogFile, record_bytes_max: int) -> Stretch | None:
@@ -50,15 +55,15 @@ def read(file: LogFile, record_bytes_max: int) -> Stretch | None:
         return held(file) if file.closing else None
     if not file.held or stretch.is_last:
         return stretch
-    data = file.held + stretch.data
-    segment = Segment(len(data), stretch.segment.position - len(file.held), file.time_ns)
-    return Stretch(file, data, segment, len(file.held))
+    # Not put together: half a megabyte is to be copied but once, into the block that is parsed.
+    size, position = len(file.held) + len(stretch.data), stretch.segment.position - len(file.held)
+    return Stretch(file, stretch.data, Segment(size, position, file.time_ns), file.held)
 
 
 def held(file: LogFile) -> Stretch:
     """The lines held, for nothing belongs to them any more."""
-    data = file.held
-    return Stretch(file, data, Segment(len(data), file.read - len(data), file.time_ns), len(data), is_last=True)
+    size = len(file.held)
+    return Stretch(file, b"", Segment(size, file.read - size, file.time_ns), file.held, is_last=True)
 
 
 def _unread(file: LogFile, record_bytes_max: int) -> Stretch | None:
@@ -94,7 +99,7 @@ def _lines(file: LogFile) -> Stretch | None:
     # After a full read there is more to come at once; else what follows the last newline waits for the file to grow.
     is_whole = end > 0 and len(data) == READ_BYTES_MAX
     file.searched = file.read if is_whole else start + len(data)
-    return Stretch(file, data[:end], Segment(end, start, file.time_ns)) if end else None
+    return Stretch(file, memoryview(data)[:end], Segment(end, start, file.time_ns)) if end else None
 
 
 def _rest_of_line(file: LogFile, record_bytes_max: int) -> Stretch | None:

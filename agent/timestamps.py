@@ -28,13 +28,20 @@ _SECOND_NS: Final = 1_000_000_000
 _ZEROS: Final = np.uint64(0x3030303030303030)
 _HIGH: Final = np.uint64(0x8080808080808080)
 _OVER_NINE: Final = np.uint64(0x7676767676767676)  # carries into the high bit of a byte above 9
-_DAYS_BEFORE_MONTH: Final = np.array([0, 0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334])
-_DAYS_OF_MONTH: Final = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
-_FEBRUARY: Final = 2
 _DIGIT_MAX: Final = 9
-_MONTH_MAX: Final = 12
 _HOUR_MAX: Final = 23
 _MINUTE_MAX: Final = 59
+# The day with which each month begins, from 1970 on.
+_MONTHS: Final = (
+    np.arange(f"{_YEARS[0]}-01", f"{_YEARS[1] + 1}-02", dtype="datetime64[M]").astype("datetime64[D]").astype(np.int64)
+)
+# A minute: what its text is but for the digits; what each of these counts in year, month, day, hour and minute; bounds.
+_MINUTE_TEXT: Final = np.frombuffer(b"YYYY-MM-DDTHH:MM", np.uint8)
+_MINUTE_WEIGHTS: Final = np.zeros((16, 5), np.int64)
+for _field, _places in enumerate(((0, 1, 2, 3), (5, 6), (8, 9), (11, 12), (14, 15))):
+    _MINUTE_WEIGHTS[_places, _field] = 10 ** np.arange(len(_places))[::-1]
+_MINUTE_LEAST: Final = np.array([_YEARS[0], 1, 1, 0, 0])
+_MINUTE_MOST: Final = np.array([_YEARS[1], 12, 31, _HOUR_MAX, _MINUTE_MAX])
 # Digits of fraction by length of the whole text; -1: there is no such text. A dot without digits is none.
 _DIGITS_ZULU: Final = np.full(TEXT_BYTES_MAX + 2, -1)
 _DIGITS_ZULU[20] = 0
@@ -79,27 +86,21 @@ def _minutes(day_word: _Words, minute_word: _Words) -> tuple[_Ints, _Bools]:
         return np.zeros(0, np.int64), np.zeros(0, np.bool_)
     changed = (day_word[1:] != day_word[:-1]) | (minute_word[1:] != minute_word[:-1])
     heads = np.concatenate([np.zeros(1, np.int64), np.flatnonzero(changed) + 1])
-    repeats = np.diff(heads, append=day_word.size)
-    minutes, ok = _calendar(np.stack([day_word[heads], minute_word[heads]], axis=1).view(np.uint8).astype(np.int64))
+    repeats = np.append(heads[1:], day_word.size) - heads
+    minutes, ok = _calendar(np.stack([day_word[heads], minute_word[heads]], axis=1).view(np.uint8))
     return np.repeat(minutes, repeats), np.repeat(ok, repeats)
 
 
-def _calendar(text: _Ints) -> tuple[_Ints, _Bools]:
-    """The ns of int64[n, 16], the bytes of "YYYY-MM-DDTHH:MM"."""
-    ok = (text[:, [4, 7, 10, 13]] == np.frombuffer(b"--T:", np.uint8)).all(axis=1)
-    digit = text - ord("0")
-    numeric = digit[:, [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15]]
-    ok &= ((numeric >= 0) & (numeric <= _DIGIT_MAX)).all(axis=1)
-    pair = digit[:, :-1] * 10 + digit[:, 1:]
-    year, month, day, hour, minute = pair[:, 0] * 100 + pair[:, 2], pair[:, 5], pair[:, 8], pair[:, 11], pair[:, 14]
-    ok &= (year >= _YEARS[0]) & (year <= _YEARS[1]) & (month >= 1) & (month <= _MONTH_MAX)
-    month = np.where(ok, month, 1)
-    leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
-    ok &= (day >= 1) & (day <= _DAYS_OF_MONTH[month] + (leap & (month == _FEBRUARY)))
-    ok &= (hour <= _HOUR_MAX) & (minute <= _MINUTE_MAX)
-    before = year - 1
-    leap_days = before // 4 - before // 100 + before // 400 - 477  # 477: those before 1970
-    days = (year - _YEARS[0]) * 365 + leap_days + _DAYS_BEFORE_MONTH[month] + (leap & (month > _FEBRUARY)) + day - 1
+def _calendar(text: npt.NDArray[np.uint8]) -> tuple[_Ints, _Bools]:
+    """The ns of uint8[n, 16], the bytes of "YYYY-MM-DDTHH:MM"."""
+    digit = text - np.uint8(ord("0"))
+    ok = np.where(_MINUTE_WEIGHTS.any(axis=1), digit <= _DIGIT_MAX, text == _MINUTE_TEXT).all(axis=1)
+    fields = digit.astype(np.int64) @ _MINUTE_WEIGHTS
+    ok &= ((fields >= _MINUTE_LEAST) & (fields <= _MINUTE_MOST)).all(axis=1)
+    year, month, day, hour, minute = fields.T
+    months = np.where(ok, (year - _YEARS[0]) * 12 + month - 1, 0)
+    days = _MONTHS[months] + day - 1
+    ok &= days < _MONTHS[months + 1]
     return np.where(ok, ((days * 24 + hour) * 60 + minute) * (60 * _SECOND_NS), 0), ok
 
 

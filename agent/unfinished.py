@@ -7,6 +7,7 @@ Those are partial lines that wait too long, or for which there is no room; and t
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -21,7 +22,7 @@ from wire.batch import Flag
 from wire.codec import RECORD_BYTES_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator
 
     from agent.logfile import LogFile
     from agent.metrics import Metrics
@@ -34,7 +35,8 @@ OPEN_BYTES_MAX: Final = 2 * RECORD_BYTES_MAX
 # Delivered at once of lines that are overdue: as much as is read in a round (`tail.ROUND_BYTES_MAX`), for the same end.
 _OVERDUE_BYTES_MAX: Final = 1 << 20
 
-PARSERS: Final[Mapping[Format, Callable[[bytes, Sequence[Segment]], Lines]]] = {
+Parser = Callable[[Sequence[bytes | memoryview], Sequence[Segment]], Lines]
+PARSERS: Final[Mapping[Format, Parser]] = {
     Format.CRI: cri.parse,
     Format.DOCKER: docker.parse,
 }
@@ -120,7 +122,7 @@ def _last_line(file: LogFile, record_bytes_max: int) -> list[Records | None]:
     stretch = read_last(file, record_bytes_max)
     if stretch is None:
         return [flush(file.assembly, position)]
-    lines = PARSERS[file.format](stretch.data, [stretch.segment])
+    lines = PARSERS[file.format]([stretch.data], [stretch.segment])
     records = []
     if lines.flags[0] & Flag.MALFORMED:
         # It may have been a line of either stream; so it ends what is open, and continues none of it.

@@ -19,11 +19,11 @@ _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 Finish = Callable[[Sequence[Record]], list[Entry]]
 
 
-def finisher(rest: Sequence[Stage]) -> Finish:
-    """What makes entries of records that the statement gave; raises StageError."""
+def finisher(rest: Sequence[Stage], now_ns: int) -> Finish:
+    """What makes entries of records that the statement gave; ``now_ns``: of templates. Raises StageError."""
     if not rest:
         return lambda records: [_entry(one, one.body, one.stream, one.metadata, _NOTHING) for one in records]
-    pipeline = Pipeline(rest)
+    pipeline = Pipeline(rest, now_ns=now_ns)
 
     def finish(records: Sequence[Record]) -> list[Entry]:
         return [entry for record in records if (entry := _processed(pipeline, record)) is not None]
@@ -33,10 +33,10 @@ def finisher(rest: Sequence[Stage]) -> Finish:
 
 def _processed(pipeline: Pipeline, record: Record) -> Entry | None:
     text = record.body.decode(errors="replace")
-    labels = Labels(record.stream, record.metadata)
-    line = pipeline.process(record.place.ts_ns, text, labels)
-    if line is None:
+    processed = pipeline.process(record.place.ts_ns, text, Labels(record.stream, record.metadata))
+    if processed is None:
         return None
+    line, labels = processed
     return _entry(
         record,
         record.body if line == text else line.encode(errors="replace"),

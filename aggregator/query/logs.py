@@ -51,7 +51,9 @@ async def entries(engine: Engine, query: Query, budget: Budget, now_ns: int) -> 
     Raises `aggregator.logql.pipeline.stages.StageError` for a stage that makes no sense, and a `StoreError`.
     """
     rest = plan(query).rest
-    search = _Search(engine, Reader(engine, Window(query.start_ns, query.end_ns), budget), budget, finisher(rest))
+    search = _Search(
+        engine, Reader(engine, Window(query.start_ns, query.end_ns), budget), budget, finisher(rest, now_ns)
+    )
     found = search.limited(query, now_ns, exact=not rest) if query.limit else search.every(query)
     async with contextlib.aclosing(found) as lists:
         async for some in lists:

@@ -191,6 +191,12 @@ def test_a_start_expression_decides_alone() -> None:
     assert [record.body for record in found] == [b"10:00 a\nb\n  c", b"10:01 d\n\tat e"]
 
 
+def test_with_a_start_expression_only_the_last_record_is_held() -> None:
+    reader = Reader(text_of([Line(b"10:00 a"), Line(b"  b"), Line(b"10:01 c"), Line(b"d")]), start=re.compile(rb"\d"))
+    reader.take(len(reader.text))
+    assert [record.body for record in reader.found] == [b"10:00 a\n  b"]
+
+
 def test_a_file_whose_records_are_not_to_be_joined_is_passed_on() -> None:
     text = text_of(TRACE)
     segment = Segment(len(text), 0, 0)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.lines import PADDING_BYTES, Format, Segment, cut, detect, first_byte, mask
+from agent.lines import PADDING_BYTES, Format, Segment, before_run, cut, detect, first_byte, mask, steps
 
 DOCKER = b'{"log":"x\\n","stream":"stdout","time":"2023-04-05T02:29:34Z"}'
 
@@ -79,3 +79,24 @@ def test_a_mask_covers_its_spans(gaps_and_sizes: list[tuple[int, int]]) -> None:
     ends = np.cumsum([gap + size for gap, size in gaps_and_sizes], dtype=np.int64)
     starts = ends - np.array([size for _, size in gaps_and_sizes], np.int64)
     assert mask(starts, ends).tolist() == expected
+
+
+def test_a_block_in_pieces_is_the_block() -> None:
+    segments = [Segment(4, 0, 0), Segment(2, 9, 0)]
+    whole, pieces = cut(b"a\nb\nc\n", segments), cut([b"", memoryview(b"a\nb"), b"\nc\n"], segments)
+    assert pieces.text.tolist() == whole.text.tolist()
+    assert pieces.ends.tolist() == whole.ends.tolist()
+
+
+@given(st.lists(st.integers(-(1 << 40), 1 << 40)), st.integers(-5, 5))
+def test_steps_are_those_from_one_value_to_the_next(values: list[int], before: int) -> None:
+    expected = np.diff(np.array([before, *values], np.int64))
+    assert steps(np.array(values, np.int64), before).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    ("places", "before"),
+    [([], []), ([0], [-1]), ([3, 4, 5], [2, 2, 2]), ([1, 2, 4, 6, 7], [0, 0, 3, 5, 5])],
+)
+def test_before_a_run_of_neighbours_is_one_place(places: list[int], before: list[int]) -> None:
+    assert before_run(np.array(places, np.int64)).tolist() == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -122,3 +123,15 @@ def test_ordinary_lines_are_not_glued_and_traces_are_joined() -> None:
 def test_traces_of_every_runtime_are_joined_exactly(sample: Sample) -> None:
     found = score(sample.lines, begins(sample.lines))
     assert (found.false_joins, found.false_splits) == (0, 0)
+
+
+@pytest.mark.parametrize("sample", [each for each in load() if each.name in EXACT], ids=lambda sample: sample.name)
+def test_ordinary_lines_around_a_trace_change_nothing(sample: Sample) -> None:
+    streams = {line.stream for line in sample.lines}
+    ordinary = [Line(b"INFO served", stream, 10_000 * n, begins=True) for n in range(5) for stream in sorted(streams)]
+    later = [msgspec.structs.replace(line, time_ns=line.time_ns + 10**9) for line in sample.lines]
+    last = [msgspec.structs.replace(line, time_ns=line.time_ns + 10**12) for line in ordinary]
+    found = begins([*ordinary, *later, *last])
+    assert all(found[: len(ordinary)])
+    assert found[len(ordinary) : -len(last)] == begins(sample.lines)
+    assert all(found[-len(last) :])

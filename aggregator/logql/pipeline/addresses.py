@@ -28,7 +28,7 @@ _ADDRESS_BYTES_MAX: Final = 45
 
 
 def matcher(text: str) -> Callable[[str], bool]:
-    """Whether a text has an address of ``text``: an address, a range ``a-b`` or a CIDR block; else raises ValueError."""
+    """Whether a text has an address of ``text``: an address, a range ``a-b``, a CIDR block; else raises ValueError."""
     contains = _contains(text)
 
     def found(subject: str) -> bool:
@@ -58,10 +58,10 @@ def _contains(text: str) -> Callable[[Address], bool]:
     if single is not None:
         return lambda address: address == single
     base, slash, length = text.partition("/")
-    if slash and _PREFIX_LENGTH.fullmatch(length) and (first := _address(base)) is not None:
-        if int(length) <= first.max_prefixlen and not getattr(first, "scope_id", None):
-            network = ipaddress.ip_network((first, int(length)), strict=False)
-            return lambda address: address in network
+    first = _address(base) if slash and _PREFIX_LENGTH.fullmatch(length) and "%" not in base else None
+    if first is not None and int(length) <= first.max_prefixlen:
+        network = ipaddress.ip_network((first, int(length)), strict=False)
+        return lambda address: address in network
     low_text, dash, high_text = text.partition("-")
     if dash:
         low, high = _address(low_text), _address(high_text)

@@ -48,7 +48,7 @@ def label_filter(stage: LabelFilter) -> Step:
     return lambda _, line, labels: line if holds(labels) else None
 
 
-def condition(tree: Condition) -> Holds:
+def condition(tree: Condition) -> Holds:  # noqa: PLR0911 - one of each kind
     """Whether a condition holds for labels, whose error it may set; raises StageError."""
     match tree:
         case Matcher():

@@ -29,7 +29,10 @@ TEMPLATE_ERROR: Final = "TemplateFormatErr"
 SAMPLE_ERROR: Final = "SampleExtractionErr"
 
 # What Go's unicode.IsSpace takes for white space; Python's own idea of it has four control characters more.
-SPACE: Final = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+SPACE: Final = (
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
 
 # Names seen of late: lines of one program have the same keys again and again.
 _NAMES_MAX: Final = 4096
@@ -57,6 +60,15 @@ class Labels:
         # Labels of the stream that were dropped, and parsed ones that were: their names are not free for parsers.
         self._gone: set[str] = set()
         self._spent: set[str] = set()
+
+    def copy(self) -> Labels:
+        """The same labels, to be changed apart."""
+        other = Labels(self.stream)
+        other.metadata = self.metadata
+        other.parsed = dict(self.parsed)
+        other.error, other.error_details = self.error, self.error_details
+        other._gone, other._spent = set(self._gone), set(self._spent)
+        return other
 
     def get(self, name: str) -> str | None:
         """The value of a label, None if there is none; errors are none in this sense."""

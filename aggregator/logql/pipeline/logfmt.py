@@ -146,16 +146,19 @@ def _quoted_pair(line: str, key: str, start: int) -> tuple[tuple[str, str], int]
     raw = found[1]
     if "\\" not in raw:
         return (key, raw), found.end()
+    value = _unquoted(raw)
+    if value is None:
+        raise LogfmtError("invalid quoted value", _position(line, found.end()), found.end())
+    return (key, value), found.end()
+
+
+def _unquoted(raw: str) -> str | None:
+    if _CONTROL.search(raw):
+        return None
     try:
-        if _CONTROL.search(raw):
-            raise jsontext.JsonError(jsontext.NO_ESCAPE)
-        return (key, _unquoted(raw)), found.end()
+        return jsontext.unescaped_strictly(_APOSTROPHE.sub(lambda found: found[1] or "'", raw))
     except jsontext.JsonError:
-        raise LogfmtError("invalid quoted value", _position(line, found.end()), found.end()) from None
-
-
-def _unquoted(raw: str) -> str:
-    return jsontext.unescaped_strictly(_APOSTROPHE.sub(lambda found: found[1] or "'", raw))
+        return None
 
 
 def _unexpected(stop: str, line: str, at: int) -> LogfmtError:

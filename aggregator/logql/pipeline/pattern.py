@@ -32,7 +32,9 @@ def parser(expression: str) -> Step:
         twice = next(name for name in names if names.count(name) > 1)
         raise StageError("pattern", f"duplicate capture name ({twice}): invalid expression")
     first = parts[0]
-    pairs = [(None if name == _UNNAMED else name, literal) for name, literal in zip(parts[1::2], parts[2::2])]
+    pairs = [
+        (None if name == _UNNAMED else name, literal) for name, literal in zip(parts[1::2], parts[2::2], strict=True)
+    ]
 
     def step(_: int, line: str, labels: Labels) -> str:
         if not line or not line.startswith(first):

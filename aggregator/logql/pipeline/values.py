@@ -60,7 +60,7 @@ _TYPE_NAMES: Final = (
 )
 
 
-def text_of(value: object) -> str:
+def text_of(value: object) -> str:  # noqa: PLR0911 - one of each kind
     """A value as Go's ``%v`` prints it."""
     if isinstance(value, str):
         return value
