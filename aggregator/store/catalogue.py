@@ -6,7 +6,7 @@ from ``streams``, which knows a stream's days, not its hours: answers are exact 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -16,7 +16,13 @@ from aggregator.logql.tree import Selector
 from aggregator.store.windows import Window
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from aggregator.store.engine import Engine, Limits
+
+
+# Streams in one look-up, 21 bytes of statement each.
+_LOOKUP_MAX: Final = 5_000
 
 
 class Scope(msgspec.Struct, frozen=True):
@@ -42,6 +48,11 @@ class FoundStreams(msgspec.Struct, frozen=True):
 
 class _Text(msgspec.Struct):
     text: str
+
+
+class _Numbered(msgspec.Struct):
+    number: str
+    known: dict[str, str]
 
 
 class _Labels(msgspec.Struct):
@@ -87,6 +98,28 @@ async def stream_labels(engine: Engine, scope: Scope, most: int, limits: Limits)
         limits,
     )
     return FoundStreams(tuple(row.known for row in rows[:most]), len(rows) > most)
+
+
+async def labels_of(
+    engine: Engine, numbers: Sequence[int], window: Window, limits: Callable[[], Limits]
+) -> dict[int, dict[str, str]]:
+    """The labels of streams by their ids, those of their pods among them; of streams that are not known none.
+
+    ``limits``: asked for before each statement.
+    """
+    found: dict[int, dict[str, str]] = {}
+    for first in range(0, len(numbers), _LOOKUP_MAX):
+        parameters = Parameters()
+        known = known_streams(days(window.start_ns, window.end_ns, parameters), pods=True)
+        rows = await engine.rows(
+            f"SELECT toString(stream_id) AS number, any(labels) AS known FROM {known} "  # noqa: S608 - own words
+            "WHERE stream_id IN {numbers:Array(UInt64)} GROUP BY stream_id",
+            _Numbered,
+            {**parameters.values, "numbers": numbers[first : first + _LOOKUP_MAX]},
+            limits(),
+        )
+        found |= {int(row.number): row.known for row in rows}
+    return found
 
 
 async def _texts(engine: Engine, sql: str, parameters: Parameters, most: int, limits: Limits) -> Found:

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 ORDER: Final = ("ts", "stream_id", "source", "position")
 COLUMNS: Final = ("namespace", "stream_id", "ts", "source", "position", "level", "flags", "body")
 # What Python needs of a record to go on with it.
-ENTRY_COLUMNS: Final = ("stream_id", "ts", "source", "position", "level", "flags", "meta", "body")
+ENTRY_COLUMNS: Final = ("namespace", "stream_id", "ts", "source", "position", "level", "flags", "meta", "body")
 
 
 class Place(msgspec.Struct, frozen=True):
