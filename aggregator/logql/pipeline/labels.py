@@ -58,6 +58,15 @@ class Labels:
         self._gone: set[str] = set()
         self._spent: set[str] = set()
 
+    def copy(self) -> Labels:
+        """The same labels, to be changed apart."""
+        other = Labels(self.stream)
+        other.metadata = self.metadata
+        other.parsed = dict(self.parsed)
+        other.error, other.error_details = self.error, self.error_details
+        other._gone, other._spent = set(self._gone), set(self._spent)
+        return other
+
     def get(self, name: str) -> str | None:
         """The value of a label, None if there is none; errors are none in this sense."""
         value = self.parsed.get(name)
