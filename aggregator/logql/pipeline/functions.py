@@ -198,7 +198,9 @@ def _index(value: Any, *keys: Any) -> Any:
                 raise ValueError(f"index out of range: {key}")
             value = data[key]
         else:
-            raise ValueError("index of untyped nil" if value is None else f"can't index item of type {type_name(value)}")
+            raise ValueError(
+                "index of untyped nil" if value is None else f"can't index item of type {type_name(value)}"
+            )
     return value
 
 
@@ -276,7 +278,9 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "print": Function(_print, (), ANY),
     "println": Function(lambda *values: " ".join(map(text_of, values)) + "\n", (), ANY),
     "printf": Function(lambda template, *values: printf.sprintf(template, list(values)), (STRING,), ANY),
-    "html": Function(lambda *values: html.escape(_joined(values)).replace("&quot;", "&#34;").replace("&#x27;", "&#39;"), (), ANY),
+    "html": Function(
+        lambda *values: html.escape(_joined(values)).replace("&quot;", "&#34;").replace("&#x27;", "&#39;"), (), ANY
+    ),
     "js": Function(lambda *values: _joined(values).translate(_JS_ESCAPES), (), ANY),
     "urlquery": Function(lambda *values: strings.query_escaped(_joined(values)), (), ANY),
     # Strings.

@@ -578,7 +578,12 @@ def _called(call: Callable[..., Any], arguments: list[Value], place: str, name: 
     return value
 
 
-_CLASSES: Final[dict[str, type]] = {functions.STRING: str, functions.INT: int, functions.FLOAT: float, functions.TIME: Time}
+_CLASSES: Final[dict[str, type]] = {
+    functions.STRING: str,
+    functions.INT: int,
+    functions.FLOAT: float,
+    functions.TIME: Time,
+}
 
 
 def _argument(value: Value, kind: str, place: str, *, computed: bool = False) -> Value:
