@@ -7,4 +7,5 @@ finish      what of a pipeline is left for Python
 logs        a log query: its entries, or the pieces of its answer
 shown       records that Python finished, as text, JSON and CSV
 rows        what a leaf's statement answers, from Arrow columns
+metrics     a metric query: its leaves' samples, and what is made of them
 """
