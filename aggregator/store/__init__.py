@@ -15,5 +15,6 @@ catalogue   which streams there are: labels, their values
 windows     which stretches of time a query is asked for, one after the other
 rendering   how a record is shown, as SQL
 slices      a range cut into stretches that can be sorted at once
+explain     what the engine would read for a statement
 expressions whether the engine understands a query's regular expressions
 """

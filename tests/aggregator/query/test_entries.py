@@ -1,4 +1,4 @@
-"""Log queries finished in Python: the same whatever SQL did of them, in order, with labels, and no further than needed."""
+"""Log queries finished in Python: the same whatever SQL did of them, in order, no further than needed."""
 
 from __future__ import annotations
 
@@ -40,8 +40,10 @@ from aggregator.query import logs
 from aggregator.query.budget import Budget
 from aggregator.query.logs import entries, pieces
 from aggregator.store import schema
+from aggregator.store.catalogue import Scope, label_names, label_values, stream_labels
 from aggregator.store.engine import Engine, Limits
 from aggregator.store.rendering import Format, Rendering
+from aggregator.store.windows import Window
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -81,6 +83,7 @@ def is_500(label: str = "status") -> LabelFilter:
     return LabelFilter(Matcher(label, MatchOp.EQUAL, "500"))
 
 
+HAS_ERROR: Final = LabelFilter(Matcher(ERROR, MatchOp.NOT_EQUAL, ""))
 PIPELINES: Final[tuple[tuple[Stage, ...], ...]] = (
     (),
     (LineFilter.of(LineOp.CONTAINS, "500"),),
@@ -88,9 +91,9 @@ PIPELINES: Final[tuple[tuple[Stage, ...], ...]] = (
     (JsonParser(), is_500()),
     (JsonParser(), LabelFilter(Matcher("status", MatchOp.NOT_EQUAL, "500"))),
     (JsonParser(), LabelFilter(Matcher(ERROR, MatchOp.EQUAL, ""))),
-    (JsonParser(), LabelFilter(Matcher(ERROR, MatchOp.NOT_EQUAL, ""))),
+    (JsonParser(), HAS_ERROR),
     (JsonParser(), LabelFilter(NumberCondition("status", CompareOp.GREATER, 400.0))),
-    (JsonParser(), LabelFilter(NumberCondition("path", CompareOp.GREATER, 1.0)), LabelFilter(Matcher(ERROR, MatchOp.NOT_EQUAL, ""))),
+    (JsonParser(), LabelFilter(NumberCondition("path", CompareOp.GREATER, 1.0)), HAS_ERROR),
     (JsonParser(), LabelFilter(Or(Matcher("path", MatchOp.MATCHES, "/.*"), Matcher("req_id", MatchOp.EQUAL, "r1")))),
     (JsonParser(), LabelFilter(DurationCondition("took", CompareOp.GREATER, S)), is_500()),
     (JsonParser(), LabelFilter(Matcher("pod", MatchOp.EQUAL, "p0"))),
@@ -158,8 +161,137 @@ async def test_every_pipeline_gives_what_python_alone_gives(filled: Engine) -> N
     levels = await levels_of(filled)
     for stages in PIPELINES:
         wanted = expected(stages, levels)
-        for limit, direction in ((0, Direction.FORWARD), (0, Direction.BACKWARD), (3, Direction.FORWARD), (3, Direction.BACKWARD)):
+        for limit, direction in (
+            (0, Direction.FORWARD),
+            (0, Direction.BACKWARD),
+            (3, Direction.FORWARD),
+            (3, Direction.BACKWARD),
+        ):
             query = msgspec.structs.replace(ALL, stages=stages, limit=limit, direction=direction)
             given = [(one.position, one.line, one.labels) for one in await found(filled, query)]
             ordered = wanted if direction is Direction.FORWARD else wanted[::-1]
             assert given == ordered[: limit or None], (stages, limit, direction)
+
+
+async def test_batches_grow_and_slices_go_on_behind_them(
+    engine: Engine, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "_BATCH_MIN", 10)
+    rows = [{"body": b"n=%d %s" % (n, b"rare=1" if n % 90 == 7 else b""), "ts": NOW_NS - n // 3} for n in range(1000)]
+    await put(rows)
+    stages = (LogfmtParser(), LabelFilter(Matcher("rare", MatchOp.EQUAL, "1")))
+    for direction, limit in ((Direction.BACKWARD, 4), (Direction.FORWARD, 4), (Direction.BACKWARD, 100)):
+        query = msgspec.structs.replace(ALL, stages=stages, limit=limit, direction=direction)
+        given = [int(one.parsed["n"]) for one in await found(engine, query)]
+        rare = sorted((n for n in range(1000) if n % 90 == 7), key=lambda n: (-(n // 3), n))
+        assert given == (rare if direction is Direction.FORWARD else rare[::-1])[:limit]
+
+
+@pytest.mark.parametrize("direction", Direction)
+async def test_a_limit_is_reached_without_reading_everything(engine: Engine, put: Put, direction: Direction) -> None:
+    for day in range(3):
+        start = NOW_NS - day * 86_400 * S
+        await put(
+            [{"body": b"a=%d" % n, "ts": start - n * S, "position": day * 100_000 + n + 1} for n in range(60_000)]
+        )
+    for stages in ((), (LogfmtParser(), LabelFilter(Matcher("a", MatchOp.NOT_EQUAL, "")))):
+        query = Query(Selector(), stages, NOW_NS - 2 * 86_400 * S - 60_000 * S, NOW_NS + S, 100, direction)
+        used = budget()
+        given = [one async for some in entries(engine, query, used, NOW_NS) for one in some]
+        assert len(given) == 100
+        assert used.scanned.rows < 90_000
+        assert used.scanned.statements > 1
+
+
+SHOWN: Final = (
+    (Format.TEXT, b"2026-01-31T12:00:00.123456789Z shop/cart-0/app b\n"),
+    (
+        Format.JSON,
+        (
+            b'{"ts":"2026-01-31T12:00:00.123456789Z","namespace":"shop","pod":"cart-0","container":"app","node":"node-1",'
+            b'"stream":"stdout","cluster":"test","uid":"u","level":"error","line":"b",'
+            b'"source":"00000000000000000000000000000000","position":7,"flags":[],"labels":{"level":"error","a":"b"}}\n'
+        ),
+    ),
+    (
+        Format.CSV,
+        (
+            b'2026-01-31T12:00:00.123456789Z,"shop","cart-0","app","node-1","stdout","test","u",error,"b",'
+            b"00000000000000000000000000000000,7,\n"
+        ),
+    ),
+)
+
+
+@pytest.mark.parametrize(("shape", "expected_bytes"), SHOWN)
+async def test_what_python_finished_is_shown_as_ever(
+    engine: Engine, put: Put, shape: Format, expected_bytes: bytes
+) -> None:
+    await put([{"body": b'{"level":"error","a":"b"}', "ts": NOW_NS, "position": 7}])
+    query = msgspec.structs.replace(ALL, stages=(JsonParser(), LineFormat("{{.a}}")), limit=5)
+    shown = [bytes(one.data) async for one in pieces(engine, query, Rendering(shape), budget(), NOW_NS)]
+    assert b"".join(shown) == expected_bytes
+
+
+@pytest.mark.parametrize("shape", Format)
+@pytest.mark.parametrize("limit", [0, 4])
+@pytest.mark.parametrize("newest_first", [False, True])
+async def test_sql_and_python_show_records_alike(filled: Engine, shape: Format, limit: int, newest_first: bool) -> None:  # noqa: FBT001 - a table's column
+    rendering = Rendering(shape, newest_first=newest_first)
+    answers = []
+    for stages in ((), (LineFilter(LineOp.LACKS, (LineValue("192.0.2.1", ip=True),)),)):
+        query = msgspec.structs.replace(ALL, stages=stages, limit=limit)
+        assert (plan(query).rest == ()) is (stages == ())
+        answers.append(b"".join([bytes(one.data) async for one in pieces(filled, query, rendering, budget(), NOW_NS)]))
+    if shape is Format.JSON:
+        assert [msgspec.json.decode(line) for line in answers[0].splitlines()] == [
+            msgspec.json.decode(line) for line in answers[1].splitlines()
+        ]
+    else:
+        assert answers[0] == answers[1]
+
+
+async def pod_labels(engine: Engine, uid: str, labels: dict[str, str], seen_ms: int) -> None:
+    await engine.insert(
+        schema.PODS,
+        pa.record_batch(
+            {
+                "uid": pa.array([uid]),
+                "labels": pa.array([list(labels.items())], pa.map_(pa.string(), pa.string())),
+                "seen_at": pa.array([seen_ms], pa.timestamp("ms", "UTC")),
+            }
+        ),
+    )
+
+
+POD_SELECTIONS: Final[tuple[tuple[Matcher, list[int]], ...]] = (
+    (Matcher("app_kubernetes_io_name", MatchOp.EQUAL, "cart"), [1]),
+    (Matcher("app_kubernetes_io_name", MatchOp.NOT_EQUAL, "cart"), [2, 3]),
+    (Matcher("app_kubernetes_io_name", MatchOp.MATCHES, "c.*|"), [1, 3]),
+    (Matcher("tier", MatchOp.EQUAL, "new"), [1]),
+    (Matcher("tier", MatchOp.EQUAL, "old"), []),
+    (Matcher("pod", MatchOp.EQUAL, "of the pod's labels"), []),
+    (Matcher("pod", MatchOp.EQUAL, "a"), [1]),
+)
+
+
+async def test_labels_of_pods_select_and_are_shown(engine: Engine, put: Put) -> None:
+    await put([{"body": b"x", "ts": NOW_NS + n, "uid": f"u{n}", "pod": "abc"[n - 1], "position": n} for n in (1, 2, 3)])
+    await pod_labels(engine, "u1", {"app.kubernetes.io/name": "cart", "tier": "old"}, 1_000)
+    await pod_labels(
+        engine, "u1", {"app.kubernetes.io/name": "cart", "tier": "new", "pod": "of the pod's labels"}, 2_000
+    )
+    await pod_labels(engine, "u2", {"app.kubernetes.io/name": "shop"}, 1_000)
+    for matcher, expected_positions in POD_SELECTIONS:
+        for query in (
+            msgspec.structs.replace(ALL, selector=Selector((matcher,))),
+            msgspec.structs.replace(ALL, stages=(LabelFilter(matcher),)),
+        ):
+            assert sorted(one.position for one in await found(engine, query)) == expected_positions, matcher
+    first = (await found(engine, ALL))[-1]
+    assert (first.stream["app_kubernetes_io_name"], first.stream["tier"], first.stream["pod"]) == ("cart", "new", "a")
+    scope = Scope(Selector((Matcher("tier", MatchOp.EQUAL, "new"),)), Window(0, TIME_MAX_NS))
+    names = await label_names(engine, scope, 100, Limits())
+    assert "app_kubernetes_io_name" in names.texts
+    assert (await label_values(engine, "app_kubernetes_io_name", scope, 9, Limits())).texts == ("cart",)
+    assert (await stream_labels(engine, scope, 9, Limits())).streams[0]["tier"] == "new"
