@@ -29,6 +29,7 @@ class Groups:
     """The named groups of a regular expression as labels."""
 
     error = Expression("''")
+    fine = ""
 
     def __init__(self, expression: str, groups: Mapping[str, int], parameters: Parameters) -> None:
         """``groups``: the number of each named group, from 1."""
@@ -51,6 +52,7 @@ class Captures:
     """The named captures of a pattern as labels: each goes up to the first place where the next literal stands."""
 
     error = Expression("''")
+    fine = ""
 
     def __init__(self, parts: Sequence[str], parameters: Parameters) -> None:
         """``parts``: literal, name, literal, name, …, literal; literals at the ends may be empty."""

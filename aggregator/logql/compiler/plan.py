@@ -196,8 +196,8 @@ class _Prefilter:
         self._doubts.append(met.doubt)
         quick = _quickly(condition, self._stages, labels)
         self.conditions += [quick] if quick is not None else []
-        doubt = either(self._doubts)
-        self.conditions.append(met.sql if doubt == NEVER else f"({doubt} OR {met.sql})")
+        doubt = either(self._doubts[:-1])
+        self.conditions.append(met.kept if doubt == NEVER else f"({doubt} OR {met.kept})")
         return labels
 
     def _parsed(self, parser: Parser, labels: Fields) -> Fields | None:

@@ -36,6 +36,7 @@ class Properties:
     """The properties of lines as labels."""
 
     names: tuple[str, ...] | None = None
+    fine = f"({_HAS_MARK} OR {_IS_OBJECT})"
 
     def __init__(self, parameters: Parameters, texts: Iterable[str] = (), numbers: Iterable[str] = ()) -> None:
         """``texts``, ``numbers``: labels that are asked for anyway; a line that has one of them is a valid object."""
