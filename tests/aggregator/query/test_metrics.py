@@ -272,10 +272,12 @@ async def test_a_query_before_the_epoch_is_empty(engine: Engine) -> None:
     result = await evaluate(engine, MetricQuery(two, 4 * S, 4 * S, S), budget(), NOW_NS)
     assert not isinstance(result.value, float)
     assert table(result.value) == [("", [2.0])]
-    counted = MetricQuery(ranged(RangeOp.COUNT, seconds=3600), 4 * S, 4 * S, S)
-    result = await evaluate(engine, counted, budget(), NOW_NS)
-    assert not isinstance(result.value, float)
-    assert table(result.value) == []
+    for logs_of in (SHOP, PARSED):
+        for offset in (0, 3600 * S):
+            counted = ranged(RangeOp.COUNT, logs_of, 3600, offset_ns=offset)
+            result = await evaluate(engine, MetricQuery(counted, 4 * S, 4 * S, S), budget(), NOW_NS)
+            assert not isinstance(result.value, float)
+            assert table(result.value) == []
 
 
 async def test_a_number_is_itself(engine: Engine) -> None:
