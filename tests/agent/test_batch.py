@@ -22,7 +22,7 @@ def batch(*rows_of_chunks: int) -> Batch:
         "node",
         "agent",
         tuple(
-            Chunk(bytes([number]) * 16, 100, 105 + 10 * count, "ns", "pod", "uid", "web", 0, count)
+            Chunk(bytes([number]) * 16, 100, 105 + 10 * count, "ns", "pod", "uid", "web", 0, count, joint=False)
             for number, count in enumerate(rows_of_chunks)
         ),
         np.arange(rows, dtype=np.int64),

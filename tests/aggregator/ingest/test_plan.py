@@ -5,9 +5,8 @@ from hypothesis import strategies as st
 
 from aggregator.ingest.plan import INSERTS_MAX, Plan, plan
 from aggregator.ingest.pods import PodStreams
-from aggregator.ingest.rows import DAY_NS
 from tests.aggregator.records import Part, Record, batch, part, source
-from wire.batch import Batch, Flag
+from wire.batch import DAY_NS, Batch, Flag
 
 A, B = source("a"), source("b")
 TODAY = 20_000
