@@ -45,7 +45,8 @@ GATHER_S: Final = 0.1
 # Measured: inserts above this size are hardly cheaper per row. A request alone is never larger
 # (`wire.codec.BATCH_BYTES_MAX`).
 GROUP_BYTES_MAX: Final = 32 << 20
-# Below `store.engine.INSERT_ROWS_MAX` and not below `wire.codec.ROWS_MAX` and `CHUNKS_MAX`: an insert must become one block.
+# Below `store.engine.INSERT_ROWS_MAX`, for an insert must become one block, and not below what one request may have
+# (`wire.codec.ROWS_MAX`, `CHUNKS_MAX`).
 GROUP_ROWS_MAX: Final = (1 << 20) - 1
 # Nodes under suspicion that are remembered; forgetting one costs another failed group.
 _SUSPECTS_MAX: Final = 10_000

@@ -37,10 +37,10 @@ class Insert(msgspec.Struct, frozen=True):
 class Plan(msgspec.Struct, frozen=True):
     """What to do with a group of requests.
 
-    ``inserts``: to be made one after another, markers in them. ``reached``: the position of each source of the group afterwards.
-    ``refused``: the requests with a hole. ``rows_new`` and ``bytes_new`` are in ``inserts``; ``rows_trimmed`` were
-    stored already; ``rows_expired`` are older than what is kept; ``rows_cut`` would need more than `INSERTS_MAX`
-    inserts, and their sources have not reached them.
+    ``inserts``: to be made one after another, markers in them. ``reached``: the position of each source of the group
+    afterwards. ``refused``: the requests that do not fit. ``rows_new`` and ``bytes_new`` are in ``inserts``;
+    ``rows_trimmed`` were stored already; ``rows_expired`` are older than what is kept; ``rows_cut`` would need more
+    than `INSERTS_MAX` inserts, and their sources have not reached them.
     """
 
     inserts: tuple[Insert, ...]

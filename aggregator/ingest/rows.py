@@ -80,9 +80,7 @@ def gather(batches: Sequence[Batch], pieces: Sequence[Piece], streams: npt.NDArr
     ids[markers] = MARKER_STREAM
     sources = np.frombuffer(b"".join(piece.chunk.source for piece in pieces), f"V{SOURCE_BYTES}")
     arrays = {
-        "namespace": pa.DictionaryArray.from_arrays(
-            columns.fixed(codes, pa.int32()), columns.strings(list(names))
-        ),
+        "namespace": pa.DictionaryArray.from_arrays(columns.fixed(codes, pa.int32()), columns.strings(list(names))),
         "stream_id": columns.fixed(ids, pa.uint64()),
         "ts": columns.fixed(times, pa.timestamp("ns", "UTC")),
         "source": columns.fixed(sources[number], pa.binary(SOURCE_BYTES)),
@@ -94,9 +92,7 @@ def gather(batches: Sequence[Batch], pieces: Sequence[Piece], streams: npt.NDArr
     return Rows(table, times // DAY_NS, number, stderr, positions, lengths, markers)
 
 
-def _column(
-    pieces: Sequence[Piece], columns_of: Sequence[npt.NDArray[_T]], markers: Sequence[int]
-) -> npt.NDArray[_T]:
+def _column(pieces: Sequence[Piece], columns_of: Sequence[npt.NDArray[_T]], markers: Sequence[int]) -> npt.NDArray[_T]:
     """The values of all pieces, each with its marker's behind it, where it has one."""
     values = []
     for piece, marker in zip(pieces, markers, strict=True):

@@ -42,9 +42,9 @@ class Piece(msgspec.Struct, frozen=True):
 class Trimmed(msgspec.Struct, frozen=True):
     """What is to be done with a group.
 
-    ``pieces``: the new rows, and markers, each source's in file order. ``reached``: the position of every accepted source once the
-    pieces are stored. ``refused``: the requests that do not fit what is committed. ``rows_trimmed``: rows left out
-    because they are stored already.
+    ``pieces``: the new rows, and markers, each source's in file order. ``reached``: the position of every accepted
+    source once the pieces are stored. ``refused``: the requests that do not fit what is committed. ``rows_trimmed``:
+    rows left out because they are stored already.
     """
 
     pieces: tuple[Piece, ...]
