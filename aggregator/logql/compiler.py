@@ -29,7 +29,7 @@ from aggregator.logql.tree import (
     Selector,
     Stage,
 )
-from aggregator.store.schema import LOGS, STREAMS
+from aggregator.store.schema import IS_RECORD, LOGS, STREAMS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,6 +78,7 @@ def compile_query(query: Query) -> Statement:
 
 def _records(query: Query, parameters: Parameters) -> str:
     conditions = [
+        IS_RECORD,
         f"ts >= fromUnixTimestamp64Nano({parameters.bind(query.start_ns, 'Int64')}, 'UTC')",
         f"ts < fromUnixTimestamp64Nano({parameters.bind(query.end_ns, 'Int64')}, 'UTC')",
         *_selection(query, parameters),
