@@ -20,6 +20,7 @@ gaps         what is lost for good, until the store has been told
 rate         how fast the logs of a pod are read
 logfile      one followed file: where reading stands, its open partial lines
 gzipped      a compressed one, unpacked as it is read
+unpacking    which of them are, at once
 rounds       what one reading gives: records, and whose they are
 stretch      whole lines of one file, as read
 lines        blocks of whole lines as columns; which format a file has
@@ -34,6 +35,7 @@ traces       what each runtime writes of a trace
 multiline    which records continue the one before
 join         records to records: those that continue each other joined, the last ones held back
 interleave   joined records with lines of the other stream between
+carry        records that go on in the next file
 splice       records made of rows of others
 passage      records as one run of bytes
 sieve        drops and redacts the records of a round

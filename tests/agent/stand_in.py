@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -87,7 +88,11 @@ class Aggregator:
         """Store what is new; whether there was no hole."""
         reached: dict[bytes, int] = {}
         row = 0
-        for chunk in batch.chunks:
+        for chunk, follower in zip_longest(batch.chunks, batch.chunks[1:]):
+            if chunk.joint and follower is not None:
+                at = [reached.get(each.source, self.committed(each.source)) for each in (chunk, follower)]
+                if at != [chunk.start, 0] and not (at[0] >= chunk.end and at[1] >= follower.end):
+                    return False
             is_gap = bool(chunk.rows and batch.flags[row] & Flag.GAP)
             if chunk.start > reached.get(chunk.source, self.committed(chunk.source)) and not is_gap:
                 return False

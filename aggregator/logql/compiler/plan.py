@@ -36,7 +36,7 @@ from aggregator.logql.tree import (
     Stage,
     UnpackParser,
 )
-from aggregator.store.schema import LOGS
+from aggregator.store.schema import IS_RECORD, LOGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -137,8 +137,9 @@ def _records(query: Query, parameters: Parameters) -> tuple[str, tuple[Stage, ..
 
 
 def span(start_ns: int, end_ns: int, parameters: Parameters) -> list[str]:
-    """The conditions on a record's time."""
+    """The conditions on a row of ``logs`` to be a record, and on its time."""
     return [
+        IS_RECORD,
         f"ts >= fromUnixTimestamp64Nano({parameters.bind(start_ns, 'Int64')}, 'UTC')",
         f"ts < fromUnixTimestamp64Nano({parameters.bind(end_ns, 'Int64')}, 'UTC')",
     ]
