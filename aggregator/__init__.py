@@ -5,7 +5,8 @@ app       puts the parts together, owns every task and resource
 api/      HTTP: batches and positions for agents; query, labels, streams for everyone
 ingest/   from a request's bytes to a commit: admission, decoding, trimming, group commit
 store/    the engine, the tables, what is written to and asked of them
-logql/    the query language: tree, compiler to SQL
+logql/    the query language: tree, compiler to SQL, the algebra of samples
+query/    running queries: statements where SQL can say it, else record by record
 metrics   what an operator watches
 errors    what can go wrong, as types
 """

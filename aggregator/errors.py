@@ -55,8 +55,68 @@ class QueryCancelledError(QueryError):
     """A query was cancelled, because whoever asked went away."""
 
 
+class QueryDoubtError(QueryError):
+    """A statement met a record of which SQL cannot say what it means; going through the records in Python can."""
+
+
 class QueryRegexError(QueryError):
     """A regular expression is none that RE2 understands."""
+
+
+class MetricError(QueryError):
+    """A metric query has no answer as it was asked; the texts are Loki's where it has one."""
+
+
+class MatchingError(MetricError):
+    """The series of both sides of an operation do not belong together in one way only."""
+
+
+class PipelineError(MetricError):
+    """A record that should become a sample has an ``__error__``; ``error``: which, ``series``: its labels as text."""
+
+    def __init__(self, error: str, series: str) -> None:
+        super().__init__(
+            f"pipeline error: '{error}' for series: '{series}'.\n"
+            f'Use a label filter to intentionally skip this error. (e.g | __error__!="{error}").\n'
+            'To skip all potential errors you can match empty errors.(e.g __error__="")\n'
+            'The label filter can also be specified after unwrap. (e.g | unwrap latency | __error__="" )\n'
+        )
+        self.error = error
+        self.series = series
+
+
+class SeriesLimitError(MetricError):
+    """A metric query makes more than ``limit`` series."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"maximum number of series ({limit}) reached for a single query; consider reducing query cardinality by "
+            "adding more specific stream selectors, reducing the time range, or aggregating results with functions "
+            "like sum(), count() or topk()"
+        )
+        self.limit = limit
+
+
+class StepsLimitError(MetricError):
+    """A metric query has more than ``limit`` steps."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"exceeded maximum resolution of {limit:,} points per time series. Try increasing the value of the step "
+            "parameter"
+        )
+        self.limit = limit
+
+
+class SamplesLimitError(MetricError):
+    """A metric query has to hold more than ``limit`` samples, or values to make them of."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"maximum number of samples ({limit}) reached for a single query; consider a longer step, a shorter time "
+            "range, more specific stream selectors, or aggregating results by fewer labels"
+        )
+        self.limit = limit
 
 
 class LogQLError(Exception):

@@ -190,7 +190,7 @@ def _stages(given: Given) -> tuple[Stage, ...]:
         stages.append(LabelFilter(matcher(LEVEL, levels)))
     stages += [LineFilter.of(LineOp.CONTAINS, value) for value in given.every("grep")]
     stages += [LineFilter.of(LineOp.LACKS, value) for value in given.every("not")]
-    stages += [LineFilter.of(LineOp.MATCHES, value) for value in given.every("regex")]
+    stages += [LineFilter.of(LineOp.MATCHES, f"(?s){value}") for value in given.every("regex")]
     return tuple(stages)
 
 

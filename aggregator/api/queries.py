@@ -24,8 +24,10 @@ from aggregator.api.refusals import refused
 from aggregator.api.turnstile import Turnstile
 from aggregator.api.welcome import welcome
 from aggregator.errors import StoreError
-from aggregator.store import records
+from aggregator.query.budget import Budget
+from aggregator.query.logs import pieces
 from aggregator.store.engine import Engine, Limits
+from aggregator.store.expressions import check_expressions
 from aggregator.store.rendering import Format, header
 from service.logs import fields
 from wire.answers import Refusal
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-    from aggregator.store.records import Piece
+    from aggregator.query.shown import Piece
 
 _log = logging.getLogger(__name__)
 
@@ -123,9 +125,9 @@ class Queries:
     async def _answer(self, request: web.Request, response: web.StreamResponse, wanted: Asked, now_ns: int) -> None:
         time_s = self._limits.time_s if wanted.query.limit else self._limits.export_time_s
         limits = _engine_limits(self._limits, time_s)
-        budget = records.Budget(limits, self._limits.answer_bytes)
+        budget = Budget(limits, self._limits.answer_bytes)
         try:
-            await records.check_expressions(self._engine, wanted.query, budget)
+            await check_expressions(self._engine, wanted.query, budget.left)
             async with contextlib.aclosing(self._pieces(wanted, budget, now_ns)) as pieces:
                 async for piece in pieces:
                     if not response.prepared:
@@ -148,10 +150,8 @@ class Queries:
                 raise
             raise refusal from error
 
-    def _pieces(self, wanted: Asked, budget: records.Budget, now_ns: int) -> AsyncGenerator[Piece]:
-        if wanted.query.limit:
-            return records.newest(self._engine, wanted.query, wanted.rendering, budget, now_ns)
-        return records.every(self._engine, wanted.query, wanted.rendering, budget)
+    def _pieces(self, wanted: Asked, budget: Budget, now_ns: int) -> AsyncGenerator[Piece]:
+        return pieces(self._engine, wanted.query, wanted.rendering, budget, now_ns)
 
     async def _begin(self, request: web.Request, response: web.StreamResponse, wanted: Asked) -> None:
         await response.prepare(request)

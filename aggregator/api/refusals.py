@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from aggregator.errors import (
+    MetricError,
     QueryAnswerError,
     QueryCancelledError,
     QueryMemoryError,
@@ -50,6 +51,8 @@ def refused(error: StoreError, limits: Limits) -> RefusedError | None:
             status, told = 413, Refusal(str(error), "limit", hint)
         case QueryRegexError():
             status, told = 400, Refusal(_complaint(error), "regex", "it must be RE2: no lookaround, no backreferences")
+        case MetricError():
+            status, told = 400, Refusal(str(error), "query")
         case StoreGoneError():
             status, told = 503, Refusal(str(error), hint="whoever empties a store has to stop the aggregator first")
         case QueryCancelledError():

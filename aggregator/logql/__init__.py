@@ -14,4 +14,6 @@ metric_construction  those that make metric queries
 parser     text into a tree, or an error that points at its place
 printer    a tree into text, on one line or over several
 compiler   a tree into SQL with bound parameters
+vector     samples of records, series of samples, and what is made of them
+pipeline/  what stages mean, record by record, where SQL cannot say it
 """

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import re2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 # Of one compiled expression, program and cached states together: RE2's own default, enough for Unicode classes that
 # are repeated; what needs more is refused as too large.
@@ -64,6 +64,11 @@ class Regex:
     def full_match(self, text: str | bytes) -> re.Match[Any] | None:
         """The match of the whole of ``text``."""
         found: re.Match[Any] | None = self._program.fullmatch(text)
+        return found
+
+    def find_all(self, text: str) -> Iterator[re.Match[str]]:
+        """All matches that do not overlap."""
+        found: Iterator[re.Match[str]] = self._program.finditer(text)
         return found
 
     def sub(self, replace: Callable[[re.Match[str]], str], text: str) -> str:

@@ -2,6 +2,7 @@
 
 directory   whether it is a store's, which process holds it, whether it is still there
 engine      connections, threads, statements with bound parameters, streams of results, inserts
+scanned     what statements read
 parameters  values into the text form the engine binds from
 failures    the engine's error texts into our exceptions
 schema      the tables, what is in them and why; the store's identity
@@ -13,5 +14,7 @@ disk        what the store takes, and what is left
 catalogue   which streams there are: labels, their values
 windows     which stretches of time a query is asked for, one after the other
 rendering   how a record is shown, as SQL
-records     a query into the pieces of an answer
+slices      a range cut into stretches that can be sorted at once
+explain     what the engine would read for a statement
+expressions whether the engine understands a query's regular expressions
 """

@@ -25,6 +25,7 @@ from aggregator.errors import QueryCancelledError, StoreError
 from aggregator.store import directory
 from aggregator.store.failures import failure
 from aggregator.store.parameters import bind
+from aggregator.store.scanned import Scanned
 from service.logs import fields
 
 if TYPE_CHECKING:
@@ -78,12 +79,16 @@ _CONFIG: Final = """<clickhouse>
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What one statement may use: seconds, bytes of memory, bytes read (uncompressed; 0: any number), threads."""
+    """What one statement may use: seconds, bytes of memory, bytes read (uncompressed; 0: any number), threads.
+
+    ``scanned``: counts what it reads.
+    """
 
     time_s: float = 30.0
     memory_bytes: int = 1 << 30
     read_bytes: int = 0
     threads: int = 2
+    scanned: Scanned | None = None
 
 
 class _Column(msgspec.Struct):
@@ -187,7 +192,7 @@ class Engine:
         """
         connection = await self._idle.get()
         mark = uuid.uuid4().hex
-        source = _Stream(self, connection, mark)
+        source = _Stream(self, connection, mark, limits.scanned)
         try:
             await source.start(_limited(sql, mark, limits), output, bind(parameters or {}))
             yield source.chunks()
@@ -274,8 +279,11 @@ class Engine:
 class _Stream:
     """One running query: owns its connection until `end`."""
 
-    def __init__(self, engine: Engine, connection: Any, mark: str) -> None:
+    def __init__(self, engine: Engine, connection: Any, mark: str, scanned: Scanned | None) -> None:
         self.connection = connection
+        self._scanned = scanned
+        if scanned is not None:
+            scanned.statements += 1
         self._engine = engine
         self._mark = mark
         self._result: Any = None
@@ -300,8 +308,14 @@ class _Stream:
                 yield chunk
 
     def _fetch(self) -> bytes | None:
-        piece = self._result.fetch()
-        return None if piece is None else bytes(piece.bytes())
+        # Not `fetch`: it keeps the last piece, an empty one, to itself, and with it what was read for that.
+        piece = self._result._conn.streaming_fetch_result(self._result._result)  # noqa: SLF001 - no other way
+        if self._scanned is not None:
+            self._scanned.add(piece.storage_rows_read(), piece.storage_bytes_read(), piece.elapsed())
+        if piece.rows_read():
+            return bytes(piece.bytes())
+        self._result._exhausted = True  # noqa: SLF001 - as `fetch` does
+        return None
 
     async def _blocking(self, call: Callable[[], _R]) -> _R:
         """Run ``call`` so that a cancelled waiter leaves the call itself to `end`."""
@@ -367,6 +381,7 @@ def _limited(sql: str, mark: str, limits: Limits) -> str:
         "max_block_size": _STREAM_BLOCK_ROWS,
         "timeout_overflow_mode": "'throw'",
         "output_format_arrow_compression_method": "'none'",  # the result stays in this process
+        "precise_float_parsing": 1,  # text to the nearest float, as Go reads it
         "output_format_json_escape_forward_slashes": 0,  # toJSONString: paths stay readable
     }
     return f"{sql}\nSETTINGS " + ", ".join(f"{name}={value}" for name, value in settings.items())

@@ -11,6 +11,7 @@ from typing import Final
 
 from aggregator.errors import (
     QueryCancelledError,
+    QueryDoubtError,
     QueryMemoryError,
     QueryRegexError,
     QueryRowsError,
@@ -30,6 +31,7 @@ _TYPES: Final[dict[int, type[StoreError]]] = {
     252: StoreBusyError,  # TOO_MANY_PARTS
     307: QueryRowsError,  # TOO_MANY_BYTES
     394: QueryCancelledError,  # QUERY_WAS_CANCELLED
+    395: QueryDoubtError,  # FUNCTION_THROW_IF_VALUE_IS_NON_ZERO
     396: QueryRowsError,  # TOO_MANY_ROWS_OR_BYTES
     427: QueryRegexError,  # CANNOT_COMPILE_REGEXP
 }

@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from aggregator.logql.compiler import COLUMNS, LEVEL_SQL, ORDER, Parameters, Statement, days
+from aggregator.logql.compiler.fields import LEVEL_SQL
+from aggregator.logql.compiler.plan import COLUMNS, ORDER
+from aggregator.logql.compiler.selection import days
+from aggregator.logql.compiler.statement import Parameters, Statement
 from aggregator.store.schema import STREAMS
 from wire.batch import Flag
 

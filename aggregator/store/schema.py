@@ -15,6 +15,10 @@ stream, the engine also answers per-container ledgers and volumes from it.
 ``streams``: labels by stream id, one row for each day the stream has records on; partitioned by day like ``logs``, so
 that what a day's queries look through, and what retention drops, is that day's streams. Days are Date32 in both: a
 Date ends in 2149, and a wrong clock's rows would wrap around into some other day.
+
+``pods``: the labels of pods by their uid, as Kubernetes has them; of several rows of a pod the one seen last counts. A
+stream's pod is the one that its label ``uid`` names. Both are joined when a query is run, so labels that come to be
+known late are there for records that came before.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
 DATABASE: Final = "logboom"
 LOGS: Final = f"{DATABASE}.logs"
 STREAMS: Final = f"{DATABASE}.streams"
+PODS: Final = f"{DATABASE}.pods"
 
 # No record's namespace: names have no NUL (`wire.codec`). Sorted before all others, so leaving it out costs nothing.
 MARKER_NAMESPACE: Final = "\0"
@@ -107,6 +112,13 @@ SETTINGS {_DURABLE}, {_MERGES}""",
 ) ENGINE = ReplacingMergeTree
 PARTITION BY day
 ORDER BY stream_id
+SETTINGS {_DURABLE}""",
+    f"""CREATE TABLE IF NOT EXISTS {PODS} (
+    uid String,
+    labels Map(LowCardinality(String), String),
+    seen_at DateTime64(3, 'UTC')
+) ENGINE = ReplacingMergeTree(seen_at)
+ORDER BY uid
 SETTINGS {_DURABLE}""",
 )
 

@@ -56,7 +56,7 @@ def test_parameters_become_a_tree() -> None:
         LineFilter.of(LineOp.CONTAINS, "a b"),
         LineFilter.of(LineOp.CONTAINS, "100%"),
         LineFilter.of(LineOp.LACKS, "ünï"),
-        LineFilter.of(LineOp.MATCHES, r"\d+"),
+        LineFilter.of(LineOp.MATCHES, r"(?s)\d+"),
     )
 
 

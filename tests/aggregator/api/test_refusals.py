@@ -6,12 +6,14 @@ import pytest
 
 from aggregator.api.refusals import refused
 from aggregator.errors import (
+    MatchingError,
     QueryAnswerError,
     QueryCancelledError,
     QueryMemoryError,
     QueryRegexError,
     QueryRowsError,
     QueryTimeoutError,
+    SeriesLimitError,
     StoreError,
     StoreMemoryError,
 )
@@ -27,6 +29,8 @@ from aggregator.store.engine import Limits
         (QueryRowsError("x"), 413, "read", False),
         (QueryAnswerError("x"), 413, "limit", False),
         (QueryRegexError("error: missing ). Look at"), 400, "regex", False),
+        (MatchingError("x"), 400, "query", False),
+        (SeriesLimitError(500), 400, "query", False),
         (QueryCancelledError("x"), 503, "", True),
     ],
 )

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aggregator.logql.tree import TIME_MAX_NS, Matcher, MatchOp, Query, Selector
-from aggregator.store import disk, records
+from aggregator.query.budget import Budget
+from aggregator.query.logs import pieces
+from aggregator.store import disk
 from aggregator.store.catalogue import Scope, label_values, stream_labels
 from aggregator.store.engine import Limits
 from aggregator.store.rendering import Format, Rendering
@@ -46,13 +48,9 @@ async def stand(tmp_path: Path) -> AsyncIterator[Stand]:
 @pytest.mark.parametrize("selector", SELECTORS)
 async def test_no_query_gives_them(stand: Stand, limit: int, form: Format, selector: str) -> None:
     query = Query(Selector(SELECTORS[selector]), (), 0, TIME_MAX_NS, limit=limit)
-    budget = records.Budget(Limits(), 1 << 20)
+    budget = Budget(Limits(), 1 << 20)
     rendering = Rendering(form)
-    given = (
-        records.newest(stand.engine, query, rendering, budget, NOW_NS)
-        if limit
-        else records.every(stand.engine, query, rendering, budget)
-    )
+    given = pieces(stand.engine, query, rendering, budget, NOW_NS)
     rows = 0
     async for piece in given:
         rows += piece.rows
@@ -64,8 +62,8 @@ async def test_no_query_gives_them(stand: Stand, limit: int, form: Format, selec
 async def test_nor_one_that_asks_for_them(stand: Stand) -> None:
     theirs = Selector((Matcher("namespace", MatchOp.EQUAL, MARKER_NAMESPACE),))
     query = Query(theirs, (), 0, TIME_MAX_NS)
-    budget = records.Budget(Limits(), 1 << 20)
-    assert [piece async for piece in records.every(stand.engine, query, Rendering(), budget)] == []
+    budget = Budget(Limits(), 1 << 20)
+    assert [piece async for piece in pieces(stand.engine, query, Rendering(), budget, NOW_NS)] == []
 
 
 async def test_they_are_no_stream_and_no_label(stand: Stand) -> None:

@@ -1,0 +1,14 @@
+"""Queries into SQL: what the engine can do exactly as Loki would, and what is left for Python.
+
+statement   a statement and its bound values
+selection   which streams: selectors as conditions; the labels of pods, joined
+words       the whole words that an expression asks for, for the token index
+lines       line filters as conditions
+fields      a record's labels as SQL, and the doubt about them
+properties  what `| json` takes, as SQL
+captures    what `| regexp` takes, as SQL
+extraction  which parsers there is SQL for
+conditions  label filters as conditions
+plan        a log query as one statement, and the stages left for Python
+samples     a range aggregation as one statement
+"""

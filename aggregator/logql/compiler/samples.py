@@ -1,0 +1,275 @@
+"""A range aggregation as one statement that reads its records once, however many steps there are.
+
+What it answers is laid down in `aggregator.logql.vector.partials`. Three SELECTs, one inside the other: records into
+buckets of a series' keys, buckets into arrays, keys into labels. Should a record leave doubt about what Loki would make
+of it, the statement fails with `aggregator.errors.QueryDoubtError`: then Python has to go through the records.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from aggregator.logql.compiler.conditions import meets
+from aggregator.logql.compiler.extraction import extracted
+from aggregator.logql.compiler.fields import DUPLICATE, LEVEL_SQL, NEVER, Fields, InexpressibleError, either
+from aggregator.logql.compiler.lines import passes
+from aggregator.logql.compiler.plan import asked_of, span
+from aggregator.logql.compiler.selection import OWN_LABELS, days, known_streams, selection
+from aggregator.logql.compiler.statement import Parameters, Statement
+from aggregator.logql.metric import Conversion, RangeOp
+from aggregator.logql.tree import (
+    LEVEL,
+    JsonParser,
+    LabelFilter,
+    LineFilter,
+    LogfmtParser,
+    PatternParser,
+    RegexpParser,
+)
+from aggregator.store.schema import LOGS
+from wire.batch import Flag
+
+if TYPE_CHECKING:
+    from aggregator.logql.metric import RangeAggregation
+    from aggregator.logql.tree import Condition
+    from aggregator.logql.vector.leaves import Leaf
+    from aggregator.logql.vector.ranges import Buckets
+
+_ORDER: Final = "(ts, stream_id, source, position)"
+# The name of the unwrapped number.
+_VALUE: Final = "value"
+_NS: Final = "toUnixTimestamp64Nano(ts)"
+_IN_ORDER: Final = f"arraySort(groupArray(({_ORDER}, {_NS}, value)))"
+
+# What is kept of the records of a bucket: name of the column and SQL, over the unwrapped `value`.
+_COUNTS: Final = (("counts", "count()"),)
+_KEPT: Final = {
+    RangeOp.COUNT: _COUNTS,
+    RangeOp.ABSENT: _COUNTS,
+    RangeOp.RATE: _COUNTS,
+    RangeOp.BYTES: (("sums", "sum(length(body))"),),
+    RangeOp.BYTES_RATE: (("sums", "sum(length(body))"),),
+}
+_KEPT_UNWRAPPED: Final = {
+    RangeOp.ABSENT: _COUNTS,
+    RangeOp.SUM: (("sums", "sum(value)"),),
+    RangeOp.RATE: (("sums", "sum(value)"),),
+    RangeOp.AVG: (*_COUNTS, ("sums", "sum(value)")),
+    RangeOp.MIN: (("values", "min(value)"),),
+    RangeOp.MAX: (("values", "max(value)"),),
+    RangeOp.FIRST: (("times", f"toInt64(min({_NS}))"), ("values", f"argMin(value, {_ORDER})")),
+    RangeOp.LAST: (("times", f"toInt64(max({_NS}))"), ("values", f"argMax(value, {_ORDER})")),
+    RangeOp.STDDEV: (*_COUNTS, ("means", "avg(value)"), ("squares", "varPopStable(value) * count()")),
+    RangeOp.STDVAR: (*_COUNTS, ("means", "avg(value)"), ("squares", "varPopStable(value) * count()")),
+    RangeOp.QUANTILE: (("samples", "groupArray(value)"),),
+    RangeOp.RATE_COUNTER: (
+        ("moments", f"arrayMap(one -> toInt64(one.2), {_IN_ORDER})"),
+        ("samples", f"arrayMap(one -> one.3, {_IN_ORDER})"),
+    ),
+}
+
+
+class _Key(msgspec.Struct, frozen=True):
+    """What records of one series have in common: the column's name, and its SQL over a row of ``logs``."""
+
+    column: str
+    sql: str
+
+
+class _Series(msgspec.Struct, frozen=True):
+    """How series are told apart: by ``keys``.
+
+    ``labels``: their labels, SQL over the keys and the streams' ``known_labels``; ``doubts``: about the keys;
+    ``needs_pods``: whether a label may be a pod's.
+    """
+
+    keys: tuple[_Key, ...]
+    labels: str
+    doubts: tuple[str, ...]
+    needs_pods: bool
+
+
+def samples(leaf: Leaf, buckets: Buckets) -> Statement | None:
+    """The statement of a leaf; None if there is no SQL for it."""
+    parameters = Parameters()
+    try:
+        return _samples(leaf, buckets, parameters)
+    except InexpressibleError:
+        return None
+
+
+def _samples(leaf: Leaf, buckets: Buckets, parameters: Parameters) -> Statement:
+    aggregation = leaf.aggregation
+    kept = (_KEPT if aggregation.unwrap is None else _KEPT_UNWRAPPED).get(aggregation.op)
+    if kept is None:
+        raise InexpressibleError
+    day = days(buckets.start_ns, buckets.end_ns, parameters)
+    conditions = [
+        *span(buckets.start_ns, buckets.end_ns, parameters),
+        f"bitAnd(flags, {Flag.GAP:d}) = 0",
+        *selection(aggregation.logs.selector, buckets.start_ns, buckets.end_ns, parameters),
+    ]
+    fields, doubts = _pipeline(leaf, buckets, parameters, conditions)
+    if aggregation.unwrap is not None:
+        doubts.append(_unwrapped(aggregation, fields, conditions))
+    if not leaf.allows_errors:
+        error = fields.extracted.error
+        doubts += [error.doubt, NEVER if error.sql == "''" else f"{error.sql} != ''"]
+    series = _series(leaf, fields)
+    doubts += series.doubts
+    bucket, inside = _bucket(buckets)
+    conditions += inside
+    sql = _statement(kept, series, parameters, bucket=bucket, doubt=either(doubts), conditions=conditions, day=day)
+    return Statement(sql, parameters.values)
+
+
+def _pipeline(leaf: Leaf, buckets: Buckets, parameters: Parameters, conditions: list[str]) -> tuple[Fields, list[str]]:
+    """Adds what a record must meet to ``conditions``; gives the labels at the end of the pipeline, and the doubts."""
+    aggregation = leaf.aggregation
+    texts, numbers = asked_of(aggregation.logs.stages)
+    texts += tuple(name for name in leaf.by or () if name not in texts)
+    if aggregation.unwrap is not None:
+        numbers += (aggregation.unwrap.label,)
+    fields = Fields(buckets.start_ns, buckets.end_ns, parameters)
+    doubts: list[str] = []
+    for stage in aggregation.logs.stages:
+        match stage:
+            case LineFilter():
+                passed = passes(stage, parameters)
+                if passed is None:
+                    raise InexpressibleError
+                conditions.append(passed)
+            case LabelFilter(condition):
+                doubts.append(_met(condition, fields, conditions))
+            case JsonParser() | LogfmtParser() | RegexpParser() | PatternParser():
+                fields = fields.after(extracted(stage, parameters, texts, numbers))
+            case _:
+                raise InexpressibleError
+    return fields, doubts
+
+
+def _met(condition: Condition, fields: Fields, conditions: list[str]) -> str:
+    met = meets(condition, fields)
+    conditions.append(met.kept)
+    return met.doubt
+
+
+def _unwrapped(aggregation: RangeAggregation, fields: Fields, conditions: list[str]) -> str:
+    """Defines `_VALUE`, the sample that a record is, and gives its doubt; records without one are left out."""
+    unwrap = aggregation.unwrap
+    if unwrap is None or unwrap.conversion is not Conversion.NUMBER:
+        raise InexpressibleError
+    number = fields.field(unwrap.label).number
+    conditions.append(f"({number.doubt} OR isNotNull({number.sql}))")
+    doubts = [number.doubt, *(_met(one.condition, fields, conditions) for one in unwrap.filters)]
+    fields.parameters.define(f"assumeNotNull({number.sql})", _VALUE)
+    return either(doubts)
+
+
+def _series(leaf: Leaf, fields: Fields) -> _Series:
+    return _every_label(leaf, fields) if leaf.by is None else _some_labels(leaf.by, fields)
+
+
+def _some_labels(names: tuple[str, ...], fields: Fields) -> _Series:
+    keys: list[_Key] = []
+    pairs: list[str] = []
+    doubts: list[str] = []
+    needs_pods = any(fields.is_of_streams(name) and name not in OWN_LABELS for name in names)
+    parameters = fields.parameters
+    for number, name in enumerate(names):
+        bound = parameters.text(name)
+        if not fields.is_of_streams(name):
+            text = fields.field(name).text
+            keys.append(_Key(f"k{number}", text.sql))
+            pairs.append(f"{bound}, k{number}")
+            doubts.append(text.doubt)
+            continue
+        keys += [_Key("stream_id", "stream_id"), _Key(f"k{number}", f"meta[{bound}]")]
+        pairs.append(f"{bound}, if(mapContains(known_labels, {bound}), known_labels[{bound}], k{number})")
+        if fields.extracted.names != ():
+            # The line may have given it to a stream that has it not.
+            doubts.append(f"stream_id NOT IN {fields.having(name)}")
+    labels = f"mapFilter((name, text) -> text != '', CAST(map({', '.join(pairs)}) AS Map(String, String)))"
+    return _Series(tuple(dict.fromkeys(keys)), labels if pairs else _NO_LABELS, tuple(doubts), needs_pods)
+
+
+_NO_LABELS: Final = "CAST(map() AS Map(String, String))"
+
+
+def _every_label(leaf: Leaf, fields: Fields) -> _Series:
+    extracted_names = fields.extracted.names
+    if extracted_names is None:
+        raise InexpressibleError
+    found = [(name, fields.field(name).text) for name in extracted_names]
+    keys = [
+        _Key("stream_id", "stream_id"),
+        _Key("found_level", LEVEL_SQL),
+        _Key("meta", "meta"),
+        *(_Key(f"k{number}", text.sql) for number, (_, text) in enumerate(found)),
+    ]
+    parameters = fields.parameters
+    pairs = [f"{parameters.text(name)}, k{number}" for number, (name, _) in enumerate(found)]
+    merged = f"CAST(map({', '.join(pairs)}) AS Map(String, String))" if pairs else _NO_LABELS
+    # Metadata with the name of a label of the stream has another.
+    apart = f"if(mapContains(known_labels, name), concat(name, '{DUPLICATE}'), name)"
+    apart = f"mapApply((name, text) -> ({apart}, text), meta)"
+    for more in (apart, f"map('{LEVEL}', found_level)", "known_labels"):
+        merged = f"mapUpdate({merged}, CAST({more} AS Map(String, String)))"
+    without = parameters.bind(leaf.without, "Array(String)")
+    labels = f"mapFilter((name, text) -> text != '' AND NOT has({without}, name), {merged})"
+    return _Series(tuple(keys), labels, tuple(text.doubt for _, text in found), needs_pods=True)
+
+
+def _bucket(buckets: Buckets) -> tuple[str, list[str]]:
+    """The bucket of a record, by the formula of `aggregator.logql.vector.ranges`, and conditions to be in one."""
+    x = f"({_NS} - {buckets.lo_ns + 1})"
+    step = buckets.step_ns
+    if buckets.steps == 1:
+        return "toUInt32(0)", []
+    cell = f"intDiv({x}, {step})"
+    if buckets.squeeze:
+        cell = f"greatest(least({cell}, {buckets.steps}), {cell} - {buckets.squeeze})"
+    inside = [f"modulo({x}, {step}) < {buckets.range_ns}"] if buckets.sparse else []
+    if buckets.split:
+        cell = f"2 * {cell} + (modulo({x}, {step}) >= {buckets.phase_ns})"
+    return f"toUInt32({cell})", inside
+
+
+def _statement(
+    kept: tuple[tuple[str, str], ...],
+    series: _Series,
+    parameters: Parameters,
+    *,
+    bucket: str,
+    doubt: str,
+    conditions: list[str],
+    day: str,
+) -> str:
+    columns = [key.column for key in series.keys]
+    checked = NEVER if doubt == NEVER else f"throwIf({doubt}, 'doubt')"
+    by_bucket = [
+        *(key.column if key.sql == key.column else f"{key.sql} AS {key.column}" for key in series.keys),
+        f"{bucket} AS bucket",
+        *(f"{sql} AS n{number}" for number, (_, sql) in enumerate(kept)),
+        f"max({checked}) AS in_doubt",
+    ]
+    buckets = (
+        f"{parameters.given}SELECT {', '.join(by_bucket)} FROM {LOGS} "  # noqa: S608 - own words
+        f"WHERE {' AND '.join(conditions)} GROUP BY {', '.join([*columns, 'bucket'])}"
+    )
+    by_key = [
+        *columns,
+        "groupArray(bucket) AS buckets",
+        *(f"groupArray(n{number}) AS {name}" for number, (name, _) in enumerate(kept)),
+        "max(in_doubt) AS doubts",
+    ]
+    keyed = f"GROUP BY {', '.join(columns)}" if columns else "HAVING count() > 0"
+    arrays = f"SELECT {', '.join(by_key)} FROM ({buckets}) {keyed}"  # noqa: S608 - own words
+    joined = ""
+    if "stream_id" in columns:
+        known = known_streams(day, pods=series.needs_pods)
+        joined = f" ANY LEFT JOIN (SELECT stream_id, labels AS known_labels FROM {known}) AS known USING stream_id"  # noqa: S608 - own words
+    answer = [f"{series.labels} AS labels", "buckets", *(name for name, _ in kept), "doubts"]
+    return f"SELECT {', '.join(answer)} FROM ({arrays}) AS arrays{joined}"  # noqa: S608 - own words

@@ -1,0 +1,38 @@
+"""What one query may use, over all its statements, and what it has used."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from aggregator.errors import QueryTimeoutError
+from aggregator.store.scanned import Scanned
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aggregator.store.engine import Limits
+
+
+class Budget:
+    """Limits of a query; time runs from when it is made.
+
+    ``answer_bytes``: how much of an answer may be held until its first byte can be sent. ``scanned``: what the query's
+    statements have read.
+    """
+
+    def __init__(self, limits: Limits, answer_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.answer_bytes = answer_bytes
+        self.scanned = Scanned()
+        self._limits = limits
+        self._clock = clock
+        self._until = clock() + limits.time_s
+
+    def left(self) -> Limits:
+        """What the next statement may use. Raises `QueryTimeoutError` when the time is over."""
+        time_s = self._until - self._clock()
+        if time_s <= 0:
+            raise QueryTimeoutError("the query's time is over")
+        return msgspec.structs.replace(self._limits, time_s=time_s, scanned=self.scanned)

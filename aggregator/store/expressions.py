@@ -1,0 +1,22 @@
+"""Whether the engine understands a query's regular expressions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aggregator.logql.tree import LineFilter, LineOp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aggregator.logql.tree import Query
+    from aggregator.store.engine import Engine, Limits
+
+
+async def check_expressions(engine: Engine, query: Query, limits: Callable[[], Limits]) -> None:
+    """Raise `QueryRegexError` for a line filter that is no RE2, also if there is no record to try it on."""
+    for stage in query.stages:
+        if isinstance(stage, LineFilter) and stage.op in {LineOp.MATCHES, LineOp.NOT_MATCHES}:
+            sql = "SELECT match('', {expression:String}) AS matched"
+            for value in stage.values:
+                await engine.rows(sql, dict[str, int], {"expression": value.text}, limits())

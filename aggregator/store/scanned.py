@@ -1,0 +1,23 @@
+"""What statements read."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Scanned(msgspec.Struct):
+    """Counts up, statement after statement.
+
+    ``rows``, ``bytes``: read from tables, bytes uncompressed; ``seconds``: that the engine spent on it, as it says.
+    """
+
+    statements: int = 0
+    rows: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+
+    def add(self, rows: int, read_bytes: int, seconds: float) -> None:
+        """Count what was read since the last time."""
+        self.rows += rows
+        self.bytes += read_bytes
+        self.seconds += seconds
