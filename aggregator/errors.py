@@ -117,3 +117,33 @@ class SamplesLimitError(MetricError):
             "range, more specific stream selectors, or aggregating results by fewer labels"
         )
         self.limit = limit
+
+
+class LogQLError(Exception):
+    """A query is none of the language: ``message`` says why, ``line`` and ``column`` (from 1) where in ``text``."""
+
+    def __init__(self, message: str, line: int, column: int, text: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.line = line
+        self.column = column
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"{self.line}:{self.column}: {self.message}"
+
+    def pointed(self) -> str:
+        """The error, the line it is in (what is near it, of a long one), and a caret below the place."""
+        lines = self.text.split("\n")
+        line = lines[self.line - 1] if self.line <= len(lines) else ""
+        first = max(0, self.column - 1 - _SHOWN_EITHER_SIDE)
+        last = self.column - 1 + _SHOWN_EITHER_SIDE
+        shown = line[first:last].rstrip("\r")
+        before = "…" if first else ""
+        # A tab above stays one below, for the caret to stand under its place however wide it is shown.
+        indent = "".join("\t" if character == "\t" else " " for character in before + shown[: self.column - 1 - first])
+        return f"{self}\n{before}{shown}{'…' if last < len(line) else ''}\n{indent}^"
+
+
+# Characters of a query's line shown on either side of an error: together a terminal's width.
+_SHOWN_EITHER_SIDE = 60
