@@ -6,6 +6,7 @@ api/      HTTP: batches and positions for agents; query, labels, streams for eve
 ingest/   from a request's bytes to a commit: admission, decoding, trimming, group commit
 store/    the engine, the tables, what is written to and asked of them
 logql/    the query language: tree, compiler to SQL
+nodes     which agents there are, from their heartbeats
 metrics   what an operator watches
 errors    what can go wrong, as types
 """
