@@ -50,6 +50,7 @@ positions    asks where to read on
 forecast     in how many seconds unread bytes are rotated away
 accounts     each container as a whole: bytes, lag, forecast
 status       what the agent is doing, over HTTP
+heartbeat    tells the aggregator that it lives, and what the node has
 memory       how the C library keeps freed memory
 metrics      what an operator watches
 doctor/      the subcommand that says what is wrong

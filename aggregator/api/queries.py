@@ -18,12 +18,14 @@ from aiohttp import web
 
 from aggregator.api.accounting import AnswerCutError, QueryMetrics, outcome_of
 from aggregator.api.labels import Catalogue
+from aggregator.api.nodes import NodeHandlers
 from aggregator.api.openapi import openapi_handler
 from aggregator.api.parameters import Asked, asked
 from aggregator.api.refusals import refused
 from aggregator.api.turnstile import Turnstile
 from aggregator.api.welcome import welcome
 from aggregator.errors import StoreError
+from aggregator.nodes import Nodes
 from aggregator.query.budget import Budget
 from aggregator.query.logs import pieces
 from aggregator.store.engine import Engine, Limits
@@ -75,7 +77,7 @@ class QueryLimits(msgspec.Struct, frozen=True):
 def add_queries(
     app: web.Application, engine: Engine, limits: QueryLimits, registry: CollectorRegistry, stall_s: float = STALL_S
 ) -> None:
-    """Put ``/``, ``/query``, ``/labels``, ``/labels/{name}/values``, ``/streams``, ``/openapi.json`` into ``app``."""
+    """Put into ``app`` what answers questions: ``/``, ``/query``, ``/labels``, ``/nodes`` and so on."""
     turnstile = Turnstile(limits.concurrent, limits.waiting, limits.time_s)
     metrics = QueryMetrics(registry, turnstile)
     catalogue = Catalogue(engine, _engine_limits(limits, limits.time_s), turnstile, metrics)
@@ -85,6 +87,11 @@ def add_queries(
     app.router.add_get("/labels", catalogue.names, allow_head=False)
     app.router.add_get("/labels/{name:[^/]+}/values", catalogue.values, allow_head=False)
     app.router.add_get("/streams", catalogue.streams, allow_head=False)
+    known = Nodes(registry)
+    nodes = NodeHandlers(known, engine, _engine_limits(limits, limits.time_s), turnstile, metrics)
+    app.router.add_post("/v1/heartbeats", nodes.heartbeat)
+    app.router.add_get("/nodes", nodes.nodes, allow_head=False)
+    app.router.add_get("/completeness", nodes.completeness, allow_head=False)
 
 
 class Queries:

@@ -22,6 +22,7 @@ from agent.client import TIMEOUT_S
 from agent.config import Config
 from service.options import Address
 from service.web import json_response
+from wire import heartbeat
 from wire.answers import STORE_HEADER, Committed, Refusal
 from wire.batch import Batch, Flag
 from wire.codec import decode
@@ -29,6 +30,8 @@ from wire.errors import BatchTooLargeError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from wire.heartbeat import Heartbeat
 
 Fault = Callable[[web.Request, Batch], Awaitable[web.StreamResponse | None]]
 
@@ -60,6 +63,9 @@ class Aggregator:
         self.app = web.Application(client_max_size=1 << 26)
         self.app.router.add_post("/v1/batches", self._batches)
         self.app.router.add_get("/v1/positions", self._positions)
+        # None: as an aggregator of a former version, it knows no heartbeats.
+        self.heartbeats: list[Heartbeat] | None = []
+        self.app.router.add_post("/v1/heartbeats", self._heartbeat)
 
     def committed(self, source: bytes) -> int:
         return max(self.last_position(source), self.reached.get(source, 0))
@@ -134,6 +140,12 @@ class Aggregator:
         sources = [bytes.fromhex(source) for source in request.query.getall("source", [])]
         self.positions_asked += sources
         return self.answer(sources)
+
+    async def _heartbeat(self, request: web.Request) -> web.Response:
+        if self.heartbeats is None:
+            raise web.HTTPNotFound
+        self.heartbeats.append(heartbeat.decode(await request.read()))
+        return web.Response(status=204)
 
 
 class Node:
