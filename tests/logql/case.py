@@ -71,9 +71,13 @@ class Scalar(Case, frozen=True):
 
 
 class Refused(Case, frozen=True):
-    """A query that is answered 400; ``why``: a word that the message has, for the reader."""
+    """A query that is answered 400; ``why``: what is wrong, for the reader.
+
+    ``late``: the language allows it, what it is made of does not: templates, expressions of parsers.
+    """
 
     why: str = ""
+    late: bool = False
 
 
 class Failing(Case, frozen=True):

@@ -53,7 +53,7 @@ CONTAINS: tuple[Case, ...] = (
     Keeps('{namespace="web"} |= "T /api"', "web-0@10 web-0@20"),
     Keeps('{namespace="web"} |= "E /api"', "web-0@70"),
     Keeps('{namespace="web",pod="web-0"} != "GET"', "web-0@20 web-0@70"),
-    Keeps('{namespace="web",pod="web-0"} |= "GET" != "200"', "web-0@30 web-0@40"),
+    Keeps('{namespace="web",pod="web-0"} |= "GET" != "200"', "web-0@30"),
     Keeps('{namespace="web"} |= "GET" |= "/index" |= "curl"', "web-0@0"),
     Keeps('{namespace="web"} |= "POST" or "DELETE"', "web-0@20 web-0@70"),
     Keeps('{namespace="web"} |= "POST" or "DELETE" or "temporarily"', "web-0@20 web-1@27 web-0@70"),
@@ -147,7 +147,10 @@ PATTERNS: tuple[Case, ...] = (
     Keeps('{namespace="text",pod="edge-0"} |> "fir"', ""),
     Keeps('{namespace="text",pod="edge-0"} |> "<_>"', _EDGE.replace("edge-0@0 ", "").replace(" edge-0@20b", "")),
     Keeps('{namespace="text",pod="edge-0"} |> "<_>r<_>"', "edge-0@0b edge-0@5 edge-0@30"),
-    Keeps('{namespace="text",pod="edge-0"} |> "e<_>r"', "edge-0@5"),
+    # Each literal is looked for once, where it first is; the first of them need not be the beginning.
+    Keeps('{namespace="text",pod="edge-0"} |> "e<_>ier"', "edge-0@5"),
+    Keeps('{namespace="text",pod="edge-0"} |> "e<_>r"', ""),
+    Keeps('{namespace="text",pod="edge-0"} |> "con<_>"', "edge-0@0c"),
     Keeps('{namespace="text",pod="edge-0"} |> ""', "edge-0@0 edge-0@20b"),
     Keeps('{namespace="java"} |> "<_>IllegalState<_>timeout<_>"', "order-0@10"),
 )
