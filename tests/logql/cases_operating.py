@@ -54,7 +54,9 @@ AGGREGATIONS: tuple[Case, ...] = (
     _now('count(count_over_time({namespace="meter"}[1m]))', {"": 3}),
     _now('avg(count_over_time({namespace="meter"}[1m]))', {"": 2}),
     Range(f"max({_C})", 0, 60, 60, {"": {0: 1, 60: 3}}),
-    Range(f"sum by (kind) ({_K})", 0, 60, 60, {'kind="a"': {0: 2, 60: 3}, 'kind="b"': {60: 2}, 'kind="c"': {0: 1, 60: 1}}),
+    Range(
+        f"sum by (kind) ({_K})", 0, 60, 60, {'kind="a"': {0: 2, 60: 3}, 'kind="b"': {60: 2}, 'kind="c"': {0: 1, 60: 1}}
+    ),
 )
 
 ARITHMETIC: tuple[Case, ...] = (
@@ -77,7 +79,7 @@ ARITHMETIC: tuple[Case, ...] = (
     _now(f"sum({_C}) + vector(1)", {"": 7}),
     _now(f"sum({_C}) / count({_C})", {"": 2}),
     _now(f'{_C} * sum by (pod) (count_over_time({{pod="m-1"}}[1m]))', {_P1: 4}),
-    _now(f"100 * sum(count_over_time({{pod=\"m-0\"}}[1m])) / sum({_C})", {"": 50}),
+    _now(f'100 * sum(count_over_time({{pod="m-0"}}[1m])) / sum({_C})', {"": 50}),
     # Powers are taken from the right, everything else from the left.
     Scalar("2 ^ 3 ^ 2", 512),
     Scalar("10 - 2 - 3", 5),
@@ -134,7 +136,7 @@ SETS: tuple[Case, ...] = (
     _now(f"{_K} unless on(pod) {_C} > 1", {_E: 1}),
     _now(f"{_K} and ignoring(kind) {_C} == 2", {_D: 2}),
     _now(f"{_C} and {_K}", {}),
-    _now(f'sum(count_over_time({{pod="none"}}[1m])) or vector(0)', {"": 0}),
+    _now('sum(count_over_time({pod="none"}[1m])) or vector(0)', {"": 0}),
     _now(f"{_C} or on() vector(7)", {_P0: 3, _P1: 2, _P2: 1}),
     # and binds tighter than or; unless like and.
     _now(f"{_C} == 1 or {_C} == 2 and {_C} == 3", {_P2: 1}),
@@ -157,21 +159,32 @@ MATCHING: tuple[Case, ...] = (
     _now(f'sum by (pod, kind) (count_over_time({{pod="m-1"}} | logfmt kind [1m])) + ignoring(kind) {_C}', {_P1: 4}),
     # A label of the one side is taken over.
     _now(
-        f'{_C} * on(pod) group_left(kind) sum by (pod, kind) (count_over_time({{pod="m-1"}} | logfmt kind [1m]))', {_D: 4}
+        f'{_C} * on(pod) group_left(kind) sum by (pod, kind) (count_over_time({{pod="m-1"}} | logfmt kind [1m]))',
+        {_D: 4},
     ),
 )
 
 REPLACED: tuple[Case, ...] = (
-    _now(f'label_replace({_C}, "number", "$1", "pod", "m-(.)")',
-         {_P0 + ',number="0"': 3, _P1 + ',number="1"': 2, _P2 + ',number="2"': 1}),
-    _now(f'label_replace({_C}, "number", "n${{1}}x", "pod", "m-(.)")',
-         {_P0 + ',number="n0x"': 3, _P1 + ',number="n1x"': 2, _P2 + ',number="n2x"': 1}),
-    _now(f'label_replace({_C}, "number", "$1", "pod", "m-([01])")', {_P0 + ',number="0"': 3, _P1 + ',number="1"': 2, _P2: 1}),
+    _now(
+        f'label_replace({_C}, "number", "$1", "pod", "m-(.)")',
+        {_P0 + ',number="0"': 3, _P1 + ',number="1"': 2, _P2 + ',number="2"': 1},
+    ),
+    _now(
+        f'label_replace({_C}, "number", "n${{1}}x", "pod", "m-(.)")',
+        {_P0 + ',number="n0x"': 3, _P1 + ',number="n1x"': 2, _P2 + ',number="n2x"': 1},
+    ),
+    _now(
+        f'label_replace({_C}, "number", "$1", "pod", "m-([01])")',
+        {_P0 + ',number="0"': 3, _P1 + ',number="1"': 2, _P2: 1},
+    ),
     # Anchored; without a match nothing is replaced.
     _now(f'label_replace({_C}, "number", "x", "pod", "m")', {_P0: 3, _P1: 2, _P2: 1}),
     _now(f'label_replace({_C}, "pod", "p$1", "pod", "m-(.)")', {'pod="p0"': 3, 'pod="p1"': 2, 'pod="p2"': 1}),
     _now(f'label_replace({_K}, "kind", "", "kind", "c")', {_A: 1, _B: 2, _D: 2, _P2: 1}),
-    _now(f'label_replace({_C}, "all", "yes", "", "")', {_P0 + ',all="yes"': 3, _P1 + ',all="yes"': 2, _P2 + ',all="yes"': 1}),
+    _now(
+        f'label_replace({_C}, "all", "yes", "", "")',
+        {_P0 + ',all="yes"': 3, _P1 + ',all="yes"': 2, _P2 + ',all="yes"': 1},
+    ),
     _now(f'sum by (n) (label_replace({_C}, "n", "$1", "pod", "(.).*"))', {'n="m"': 6}),
 )
 
@@ -223,7 +236,7 @@ REFUSED: tuple[Case, ...] = (
     Refused('{namespace="x"} | label_format a="x", a="y"', "twice"),
     Refused('{namespace="x"} | label_format __error__="x"', "__error__"),
     Refused('{namespace="x"} | a > 1x', "number"),
-    Refused("rate({namespace=\"x\"})", "range"),
+    Refused('rate({namespace="x"})', "range"),
     Refused('count_over_time({namespace="x"}[0])', "range"),
     Refused('count_over_time({namespace="x"}[1])', "unit"),
     Refused('count_over_time({namespace="x"}[1m]) by (pod)', "grouping"),

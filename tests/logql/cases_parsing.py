@@ -65,12 +65,10 @@ JSON: tuple[Case, ...] = (
     Parsed(_CART + ' |= "placed" | json m="msg"', ({"m": "order placed"},)),
     Parsed(_CART + ' |= "placed" | json who="user.name"', ({"who": "Ann"},)),
     Parsed(_CART + ' |= "placed" | json who="user[\\"name\\"]"', ({"who": "Ann"},)),
-    Parsed(_CART + " |= \"placed\" | json who=`user[\"name\"]`, id=`[\"user\"].id`", ({"who": "Ann", "id": "42"},)),
+    Parsed(_CART + ' |= "placed" | json who=`user["name"]`, id=`["user"].id`', ({"who": "Ann", "id": "42"},)),
     Parsed(_CART + ' |= "placed" | json first="items[0].sku"', ({"first": "a-1"},)),
     Parsed(_CART + ' |= "placed" | json second="items[1]"', ({"second": '{"sku":"b-2","qty":1}'},)),
-    Parsed(
-        _CART + ' |= "placed" | json all="items"', ({"all": '[{"sku":"a-1","qty":2},{"sku":"b-2","qty":1}]'},)
-    ),
+    Parsed(_CART + ' |= "placed" | json all="items"', ({"all": '[{"sku":"a-1","qty":2},{"sku":"b-2","qty":1}]'},)),
     Parsed(_CART + ' |= "placed" | json user="user"', ({"user": '{"id":42,"name":"Ann"}'},)),
     Parsed(_CART + ' |= "placed" | json t="total", p="paid"', ({"t": "19.90", "p": "true"},)),
     # Not there, and null: empty.
@@ -91,7 +89,7 @@ JSON: tuple[Case, ...] = (
     Keeps(_CART + ' | json | __error__!=""', "cart-0@30 cart-0@40"),
     Keeps(_CART + ' | json | __error__="JSONParserErr"', "cart-0@30 cart-0@40"),
     Keeps(_CART + ' | json | __error__=~"JSON.*"', "cart-0@30 cart-0@40"),
-    Keeps(_CART + " | json | level=\"info\"", "cart-0@0 cart-0@40 cart-0@50"),
+    Keeps(_CART + ' | json | level="info"', "cart-0@0 cart-0@40 cart-0@50"),
     Keeps(_CART + ' | json | user_name=~"A.*|B.*"', "cart-0@0 cart-0@10"),
     Keeps(_CART + ' | json | user_name=""', "cart-0@20 cart-0@30 cart-0@40 cart-0@50 cart-0@60"),
     Keeps(_CART + ' | json | namespace="inner"', ""),
@@ -167,11 +165,14 @@ REGEXP: tuple[Case, ...] = (
     Parsed(_WEB + ' |= "POST" | regexp `(?P<post>POST)|(?P<get>GET)`', ({"post": "POST", "get": ""},)),
     Parsed(_WEB + ' |= "POST" | regexp `^(?P<pod>\\S+) - (\\S+)`', ({"pod_extracted": "192.168.4.5"},)),
     Parsed(
-        '{namespace="kube"} |= "forbidden" | regexp `^(?P<severity>\\w)(?P<date>\\d{4}) \\S+ +(?P<thread>\\d+) (?P<at>[^\\]]+)\\]`',
+        '{namespace="kube"} |= "forbidden" '
+        "| regexp `^(?P<severity>\\w)(?P<date>\\d{4}) \\S+ +(?P<thread>\\d+) (?P<at>[^\\]]+)\\]`",
         ({"severity": "W", "date": "1004", "thread": "1", "at": "reflector.go:561"},),
     ),
     Parsed('{pod="uni-0"} |= "Größe" | regexp `(?P<size>Größe \\d+)`', ({"size": "Größe 10"},)),
-    Parsed('{namespace="java"} |= "SQL" | regexp `(?P<exception>\\w+Exception)`', ({"exception": "IllegalStateException"},)),
+    Parsed(
+        '{namespace="java"} |= "SQL" | regexp `(?P<exception>\\w+Exception)`', ({"exception": "IllegalStateException"},)
+    ),
     Keeps(_WEB + ' | regexp `" (?P<status>\\d{3}) ` | status=~"4..|5.."', "web-0@20 web-0@30"),
     Keeps(_WEB + ' | regexp `(?P<client>curl|Mozilla)` | client=""', "web-0@40"),
 )
@@ -187,7 +188,7 @@ PATTERN: tuple[Case, ...] = (
                 "path": "/api/pay",
                 "status": "500",
                 "size": "97",
-                "agent": 'Mozilla/5.0',
+                "agent": "Mozilla/5.0",
             },
         ),
     ),
@@ -197,12 +198,30 @@ PATTERN: tuple[Case, ...] = (
     # A literal at the beginning stands at the beginning.
     Parsed(_WEB + ' |= "POST" | pattern "168.<rest> - <_>"', ({},)),
     # A literal that is not found: the capture before it is the rest, and those after it are not made.
-    Parsed('{pod="web-1",stream="stderr"} |= "warn" | pattern "<date> <time> [<level>] <pid>#<x>: <rest>"',
-        ({"date": "2024/10/04", "time": "12:00:27", "level": "warn", "pid": "31", "x": "31",
-          "rest": "*8 upstream server temporarily disabled"},)),
-    Parsed('{pod="web-1",stream="stderr"} |= "warn" | pattern "<date> <time> [<level>] <rest>zzz<more>"',
-        ({"date": "2024/10/04", "time": "12:00:27", "level": "warn",
-          "rest": "31#31: *8 upstream server temporarily disabled"},)),
+    Parsed(
+        '{pod="web-1",stream="stderr"} |= "warn" | pattern "<date> <time> [<level>] <pid>#<x>: <rest>"',
+        (
+            {
+                "date": "2024/10/04",
+                "time": "12:00:27",
+                "level": "warn",
+                "pid": "31",
+                "x": "31",
+                "rest": "*8 upstream server temporarily disabled",
+            },
+        ),
+    ),
+    Parsed(
+        '{pod="web-1",stream="stderr"} |= "warn" | pattern "<date> <time> [<level>] <rest>zzz<more>"',
+        (
+            {
+                "date": "2024/10/04",
+                "time": "12:00:27",
+                "level": "warn",
+                "rest": "31#31: *8 upstream server temporarily disabled",
+            },
+        ),
+    ),
     Parsed('{pod="edge-0"} |~ "^$" | pattern "<all>"', ({}, {})),
     Parsed('{pod="edge-0"} |= "first" | pattern "<all>"', ({"all": "first"},)),
     Parsed('{pod="edge-0"} |= "first" | pattern "first<rest>"', ({"rest": ""},)),
@@ -216,7 +235,9 @@ UNPACK: tuple[Case, ...] = (
     # Not packed: nothing is taken.
     Parsed('{namespace="pack"} |= "none" | unpack', ({},)),
     Parsed('{namespace="pack"} |= "not packed" | unpack', (_BROKEN,)),
-    Parsed('{namespace="pack"} |= "_entry" | unpack | logfmt', ({"app": "web", "pod_extracted": "other", "level": "info"},)),
+    Parsed(
+        '{namespace="pack"} |= "_entry" | unpack | logfmt', ({"app": "web", "pod_extracted": "other", "level": "info"},)
+    ),
     Parsed('{namespace="pack"} |= "_entry" | unpack |= "_entry"', ()),
     Parsed('{namespace="pack"} |= "_entry" | unpack |= "GET /x"', ({"app": "web", "pod_extracted": "other"},)),
 )

@@ -101,19 +101,25 @@ LINE_FORMAT: tuple[Case, ...] = (
     Lines('{pod="edge-0"} |= "first" | line_format `{{__line__ | upper}}` |= "FIRST"', ("FIRST",)),
     Lines('{pod="edge-0"} |= "first" | line_format `{{.pod}}/{{.container}}`', ("edge-0/app",)),
     Lines('{pod="edge-0"} |= "first" | line_format `{{.detected_level}}`', ("unknown",)),
-    Lines('{pod="edge-0"} |= "first" | line_format `{{ __timestamp__ | date "2006-01-02T15:04:05Z07:00" }}`', ("2024-10-04T12:00:00Z",)),
+    Lines(
+        '{pod="edge-0"} |= "first" | line_format `{{ __timestamp__ | date "2006-01-02T15:04:05Z07:00" }}`',
+        ("2024-10-04T12:00:00Z",),
+    ),
     Lines('{pod="edge-0"} |= "earlier" | line_format `{{ __timestamp__ | unixEpoch }}`', ("1728043205",)),
     Lines('{pod="edge-0"} |= "earlier" | line_format `{{ __timestamp__ | unixEpochMillis }}`', ("1728043205000",)),
     Lines('{pod="edge-0"} |= "earlier" | line_format `{{ __timestamp__ | unixEpochNanos }}`', ("1728043205000000000",)),
     Lines(_FAILED + ' | line_format `{{ if eq .level "error" }}E{{ else }}-{{ end }}`', ("E",)),
-    Lines(_FAILED + ' | line_format `{{ if eq .level "info" }}I{{ else if eq .status "500" }}5{{ else }}-{{ end }}`', ("5",)),
-    Lines(_FAILED + ' | line_format `{{ if .nothing }}yes{{ else }}no{{ end }}`', ("no",)),
-    Lines(_FAILED + ' | line_format `{{ if and .level (not .nothing) }}both{{ end }}`', ("both",)),
-    Lines(_FAILED + ' | line_format `{{ if or .nothing .level }}one{{ end }}`', ("one",)),
-    Lines(_FAILED + ' | line_format `{{ with .err }}<{{ . }}>{{ end }}`', ("<timeout>",)),
-    Lines(_FAILED + ' | line_format `{{ $x := .err }}{{ $x }}{{ $x }}`', ("timeouttimeout",)),
-    Lines(_FAILED + ' | line_format `a {{- .err -}} b`', ("atimeoutb",)),
-    Lines(_FAILED + ' | line_format `{{/* nothing */}}x`', ("x",)),
+    Lines(
+        _FAILED + ' | line_format `{{ if eq .level "info" }}I{{ else if eq .status "500" }}5{{ else }}-{{ end }}`',
+        ("5",),
+    ),
+    Lines(_FAILED + " | line_format `{{ if .nothing }}yes{{ else }}no{{ end }}`", ("no",)),
+    Lines(_FAILED + " | line_format `{{ if and .level (not .nothing) }}both{{ end }}`", ("both",)),
+    Lines(_FAILED + " | line_format `{{ if or .nothing .level }}one{{ end }}`", ("one",)),
+    Lines(_FAILED + " | line_format `{{ with .err }}<{{ . }}>{{ end }}`", ("<timeout>",)),
+    Lines(_FAILED + " | line_format `{{ $x := .err }}{{ $x }}{{ $x }}`", ("timeouttimeout",)),
+    Lines(_FAILED + " | line_format `a {{- .err -}} b`", ("atimeoutb",)),
+    Lines(_FAILED + " | line_format `{{/* nothing */}}x`", ("x",)),
     Lines(_FAILED + ' | line_format `{{ printf "%s=%q" "err" .err }}`', ('err="timeout"',)),
     Lines(_FAILED + ' | line_format `{{ printf "[%-8s|%8s]" .err .level }}`', ("[timeout |   error]",)),
     Lines(_FAILED + ' | line_format `{{ printf "%.3s" .err }}`', ("tim",)),
@@ -121,14 +127,23 @@ LINE_FORMAT: tuple[Case, ...] = (
     Lines(_FAILED + ' | line_format `{{ regexReplaceAll "(t)(i)" .err "${2}${1}" }}`', ("itmeout",)),
     Lines(_FAILED + ' | line_format `{{ regexReplaceAllLiteral "(t)(i)" .err "$1" }}`', ("$1meout",)),
     Lines(_FAILED + ' | line_format `{{ count "t" .err }}`', ("2",)),
-    Lines(_FAILED + ' | line_format `{{ trunc 4 .err }} {{ trunc -3 .err }}`', ("time out",)),
-    Lines(_FAILED + ' | line_format `{{ substr 1 3 .err }}`', ("im",)),
-    Lines(_FAILED + ' | line_format `{{ contains "meo" .err }} {{ hasPrefix "time" .err }} {{ hasSuffix "x" .err }}`', ("true true false",)),
-    Lines(_FAILED + ' | line_format `{{ trimPrefix "time" .err }},{{ trimSuffix "out" .err }},{{ trimAll "t" .err }}`', ("out,time,imeou",)),
+    Lines(_FAILED + " | line_format `{{ trunc 4 .err }} {{ trunc -3 .err }}`", ("time out",)),
+    Lines(_FAILED + " | line_format `{{ substr 1 3 .err }}`", ("im",)),
+    Lines(
+        _FAILED + ' | line_format `{{ contains "meo" .err }} {{ hasPrefix "time" .err }} {{ hasSuffix "x" .err }}`',
+        ("true true false",),
+    ),
+    Lines(
+        _FAILED + ' | line_format `{{ trimPrefix "time" .err }},{{ trimSuffix "out" .err }},{{ trimAll "t" .err }}`',
+        ("out,time,imeou",),
+    ),
     Lines(_FAILED + ' | line_format `[{{ trim "  x " }}]`', ("[x]",)),
     Lines(_FAILED + ' | line_format `{{ repeat 3 "ab" }}`', ("ababab",)),
     Lines(_FAILED + ' | line_format `{{ indent 2 "a" }}|{{ nindent 2 "a" }}`', ("  a|\n  a",)),
-    Lines(_FAILED + ' | line_format `[{{ alignLeft 5 .level }}][{{ alignLeft 3 .level }}][{{ alignRight 7 .level }}]`', ("[error][err][  error]",)),
+    Lines(
+        _FAILED + " | line_format `[{{ alignLeft 5 .level }}][{{ alignLeft 3 .level }}][{{ alignRight 7 .level }}]`",
+        ("[error][err][  error]",),
+    ),
     Lines(_FAILED + ' | line_format `{{ lower "ÀB" }} {{ upper "àb" }}`', ("àb ÀB",)),
     Lines(_FAILED + ' | line_format `{{ ToUpper .err }} {{ ToLower "X" }}`', ("TIMEOUT x",)),
     Lines(_FAILED + ' | line_format `{{ default "-" .nothing }} {{ .err | default "-" }}`', ("- timeout",)),
@@ -136,13 +151,21 @@ LINE_FORMAT: tuple[Case, ...] = (
     Lines(_FAILED + ' | line_format `{{ urlencode "a b/c" }} {{ urldecode "a+b%2Fc" }}`', ("a+b%2Fc a b/c",)),
     Lines(_FAILED + ' | line_format `{{ .duration | duration }} {{ duration_seconds "1m" }}`', ("2 60",)),
     Lines(_FAILED + ' | line_format `{{ bytes "2KB" }}`', ("2000",)),
-    Lines(_FAILED + ' | line_format `{{ len .err }}`', ("7",)),
-    Lines(_FAILED + ' | line_format `{{ eq .err "timeout" }} {{ ne .err "x" }} {{ lt 1 2 }} {{ ge 2 3 }}`', ("true true true false",)),
+    Lines(_FAILED + " | line_format `{{ len .err }}`", ("7",)),
+    Lines(
+        _FAILED + ' | line_format `{{ eq .err "timeout" }} {{ ne .err "x" }} {{ lt 1 2 }} {{ ge 2 3 }}`',
+        ("true true true false",),
+    ),
     # The line stays as it is where the template fails.
-    Parsed(_FAILED + " | keep err | line_format `{{ div 1 0 }}`", ({"err": "timeout", "__error__": "TemplateFormatErr"},)),
+    Parsed(
+        _FAILED + " | keep err | line_format `{{ div 1 0 }}`", ({"err": "timeout", "__error__": "TemplateFormatErr"},)
+    ),
     Lines('{pod="edge-0"} |= "first" | line_format `{{ .pod | duration }}`', ("first",)),
     # fromJson.
-    Lines(_CART + ' |= "placed" | json all="items" | line_format `{{ range $i := fromJson .all }}{{ $i.sku }};{{ end }}`', ("a-1;b-2;",)),
+    Lines(
+        _CART + ' |= "placed" | json all="items" | line_format `{{ range $i := fromJson .all }}{{ $i.sku }};{{ end }}`',
+        ("a-1;b-2;",),
+    ),
     Lines(_CART + ' |= "placed" | line_format `{{ (fromJson __line__).user.name }}`', ("Ann",)),
     # What follows sees the new line.
     Keeps('{pod="edge-0"} |= "first" | line_format "x" |= "first"', ""),
@@ -155,26 +178,38 @@ ARITHMETIC: tuple[Case, ...] = (
     Lines(_FAILED + " | line_format `{{ add .status 1 }}`", ("501",)),
     Lines(_FAILED + " | line_format `{{ addf 0.1 0.2 }} {{ subf 1 0.25 }}`", ("0.3 0.75",)),
     Lines(_FAILED + " | line_format `{{ mulf 1.5 2 }} {{ divf 10 2 4 }}`", ("3 1.25",)),
-    Lines(_FAILED + " | line_format `{{ max 1 5 3 }} {{ min 4 2 3 }} {{ maxf 1.5 2.5 }} {{ minf 1.5 2.5 }}`", ("5 2 2.5 1.5",)),
+    Lines(
+        _FAILED + " | line_format `{{ max 1 5 3 }} {{ min 4 2 3 }} {{ maxf 1.5 2.5 }} {{ minf 1.5 2.5 }}`",
+        ("5 2 2.5 1.5",),
+    ),
     Lines(_FAILED + " | line_format `{{ ceil 1.2 }} {{ floor 1.8 }} {{ round 123.555555 3 }}`", ("2 1 123.556",)),
     Lines(_FAILED + ' | line_format `{{ int "12" }} {{ float64 "3.5" }}`', ("12 3.5",)),
 )
 
 LABEL_FORMAT: tuple[Case, ...] = (
-    Parsed(_FAILED + ' | keep err | label_format why=err', ({"why": "timeout"},)),
+    Parsed(_FAILED + " | keep err | label_format why=err", ({"why": "timeout"},)),
     Parsed(_FAILED + ' | keep err | label_format why="{{.err}}!"', ({"err": "timeout", "why": "timeout!"},)),
-    Parsed(_FAILED + ' | keep err, status | label_format why=err, code="c{{.status}}"', ({"status": "500", "why": "timeout", "code": "c500"},)),
+    Parsed(
+        _FAILED + ' | keep err, status | label_format why=err, code="c{{.status}}"',
+        ({"status": "500", "why": "timeout", "code": "c500"},),
+    ),
     Parsed(_FAILED + ' | keep err | label_format err="x"', ({"err": "x"},)),
     # A label that is not there is not renamed.
-    Parsed(_FAILED + ' | keep err | label_format why=nothing', ({"err": "timeout"},)),
+    Parsed(_FAILED + " | keep err | label_format why=nothing", ({"err": "timeout"},)),
     Parsed(_FAILED + ' | keep err | label_format why="{{.nothing}}"', ({"err": "timeout", "why": ""},)),
     Parsed('{pod="edge-0"} |= "first" | label_format pod="p"', ({"pod": "p"},)),
     Parsed('{pod="edge-0"} |= "first" | label_format length="{{ len __line__ }}"', ({"length": "5"},)),
-    Parsed('{pod="edge-0"} |= "first" | label_format name=pod | line_format "{{.name}}{{.pod}}" | line_format `{{.name}}`', ({"name": "edge-0"},)),
+    Parsed(
+        '{pod="edge-0"} |= "first" | label_format name=pod | line_format "{{.name}}{{.pod}}" | line_format `{{.name}}`',
+        ({"name": "edge-0"},),
+    ),
     Lines('{pod="edge-0"} |= "first" | label_format name=pod | line_format `{{.name}}[{{.pod}}]`', ("edge-0[]",)),
     Keeps(_METER + ' | label_format big="{{ if gt (len .value) 1 }}yes{{ else }}no{{ end }}" | big="yes"', "m-0@75"),
-    Keeps(_METER + ' | label_format double=`{{ mul .value 2 }}` | double > 10', "m-0@45 m-0@75"),
-    Parsed(_FAILED + ' | keep err | label_format a="{{ div 1 0 }}", b="x"', ({"err": "timeout", "b": "x", "__error__": "TemplateFormatErr"},)),
+    Keeps(_METER + " | label_format double=`{{ mul .value 2 }}` | double > 10", "m-0@45 m-0@75"),
+    Parsed(
+        _FAILED + ' | keep err | label_format a="{{ div 1 0 }}", b="x"',
+        ({"err": "timeout", "b": "x", "__error__": "TemplateFormatErr"},),
+    ),
 )
 
 _OWN = {
@@ -218,7 +253,10 @@ DROP_AND_KEEP: tuple[Case, ...] = (
     Keeps(_FIRST + ' | json | drop __error__ | __error__=""', "edge-0@0b"),
     Keeps(_METER + ' | drop kind | kind="a"', ""),
     # The stream's own label is dropped, but a parser's of that name is still another one.
-    Labels('{pod="edge-0"} |= "first" | drop pod | regexp `(?P<pod>fir)` | keep pod, pod_extracted', ({"pod_extracted": "fir"},)),
+    Labels(
+        '{pod="edge-0"} |= "first" | drop pod | regexp `(?P<pod>fir)` | keep pod, pod_extracted',
+        ({"pod_extracted": "fir"},),
+    ),
 )
 
 DECOLORIZE: tuple[Case, ...] = (
@@ -229,6 +267,4 @@ DECOLORIZE: tuple[Case, ...] = (
     Lines('{pod="edge-0"} |= "tab" | decolorize', ("tab\tseparated",)),
 )
 
-CASES = (
-    NUMBERS + UNITS + TOGETHER + ADDRESSES + LINE_FORMAT + ARITHMETIC + LABEL_FORMAT + DROP_AND_KEEP + DECOLORIZE
-)
+CASES = NUMBERS + UNITS + TOGETHER + ADDRESSES + LINE_FORMAT + ARITHMETIC + LABEL_FORMAT + DROP_AND_KEEP + DECOLORIZE

@@ -31,7 +31,7 @@ class Asked:
         self._session = session
         self._url = url
 
-    async def get(self, path: str, **parameters: str | int | float) -> tuple[int, bytes]:
+    async def get(self, path: str, **parameters: str | float) -> tuple[int, bytes]:
         """Status and body."""
         query = {name: str(value) for name, value in parameters.items()}
         async with self._session.get(f"{self._url}{path}", params=query) as response:

@@ -45,8 +45,10 @@ _CART: Final = (
     (
         0,
         "info",
-        '{"level":"info","msg":"order placed","user":{"id":42,"name":"Ann"},'
-        '"items":[{"sku":"a-1","qty":2},{"sku":"b-2","qty":1}],"total":19.90,"paid":true,"coupon":null}',
+        (
+            '{"level":"info","msg":"order placed","user":{"id":42,"name":"Ann"},'
+            '"items":[{"sku":"a-1","qty":2},{"sku":"b-2","qty":1}],"total":19.90,"paid":true,"coupon":null}'
+        ),
     ),
     (
         10,
@@ -56,8 +58,10 @@ _CART: Final = (
     (
         20,
         "warn",
-        '{"level":"warn","msg":"slow reply","latency":"1.5s","namespace":"inner","path":"/a/b","req-id":"x-9",'
-        '"size":"2KB"}',
+        (
+            '{"level":"warn","msg":"slow reply","latency":"1.5s","namespace":"inner","path":"/a/b","req-id":"x-9",'
+            '"size":"2KB"}'
+        ),
     ),
     (30, "", "plain text, no JSON"),
     (40, "info", '{"level":"info","msg":"truncated","user":{"id":1'),
@@ -74,20 +78,26 @@ _GATE: Final = (
     (
         0,
         "info",
-        "ts=2024-10-04T12:00:00Z level=info caller=http.go:88 method=GET path=/api/orders status=200 duration=12ms "
-        "bytes=1.5KB",
+        (
+            "ts=2024-10-04T12:00:00Z level=info caller=http.go:88 method=GET path=/api/orders status=200 duration=12ms "
+            "bytes=1.5KB"
+        ),
     ),
     (
         10,
         "error",
-        'ts=2024-10-04T12:00:10Z level=error caller=db.go:12 msg="query failed: \\"orders\\"" err=timeout duration=2s '
-        "status=500 bytes=10MB",
+        (
+            'ts=2024-10-04T12:00:10Z level=error caller=db.go:12 msg="query failed: \\"orders\\"" err=timeout '
+            "duration=2s status=500 bytes=10MB"
+        ),
     ),
     (
         20,
         "warn",
-        'ts=2024-10-04T12:00:20Z level=warn caller=http.go:90 msg="slow" method=POST path=/api/pay status=200 '
-        "duration=900ms bytes=512B",
+        (
+            'ts=2024-10-04T12:00:20Z level=warn caller=http.go:90 msg="slow" method=POST path=/api/pay status=200 '
+            "duration=900ms bytes=512B"
+        ),
     ),
     (30, "info", 'level=info msg= empty="" flag debug=true pod=inner'),
     (40, "", 'a=1 b="unclosed'),
@@ -105,12 +115,14 @@ _ORDER: Final = (
     (
         10,
         "error",
-        "2024-10-04 12:00:10.000 ERROR 1 --- [exec-1] c.s.Order : failed\n"
-        "java.lang.IllegalStateException: no stock\n"
-        "\tat c.s.Order.take(Order.java:42)\n"
-        "\tat c.s.Api.post(Api.java:17)\n"
-        "Caused by: java.sql.SQLException: timeout\n"
-        "\t... 2 more",
+        (
+            "2024-10-04 12:00:10.000 ERROR 1 --- [exec-1] c.s.Order : failed\n"
+            "java.lang.IllegalStateException: no stock\n"
+            "\tat c.s.Order.take(Order.java:42)\n"
+            "\tat c.s.Api.post(Api.java:17)\n"
+            "Caused by: java.sql.SQLException: timeout\n"
+            "\t... 2 more"
+        ),
     ),
     (20, "warn", "2024-10-04 12:00:20.000  WARN 1 --- [exec-2] c.s.Order : retry 1 of 3"),
 )

@@ -7,6 +7,8 @@ two minds, `docs/logql.md` says what was chosen.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 import re2
 
@@ -30,9 +32,11 @@ from aggregator.logql.tree import LogExpression as Logs
 from tests.logql import series, values
 from tests.logql.conditions import passes
 from tests.logql.functions import replaced
-from tests.logql.labels import Entry, Record
 from tests.logql.series import EvaluationError, Labels, Vector
 from tests.logql.stages import processed
+
+if TYPE_CHECKING:
+    from tests.logql.labels import Entry, Record
 
 SAMPLE_ERROR = "SampleExtractionErr"
 
@@ -82,7 +86,7 @@ def metric_query(query: MetricQuery, records: list[Record]) -> dict[Labels, list
     return out
 
 
-def evaluated(expression: MetricExpression, at: int, records: list[Record]) -> Vector | float:
+def evaluated(expression: MetricExpression, at: int, records: list[Record]) -> Vector | float:  # noqa: PLR0911 - one case a kind
     """The value at one time."""
     match expression:
         case Literal(value):

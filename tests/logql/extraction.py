@@ -112,7 +112,7 @@ def _rendered(value: scanning.Value) -> str:
     return value.text if value.kind == scanning.OBJECT else _replaced(scanning.unescaped(value.text))
 
 
-def logfmt(line: str) -> Iterator[tuple[str, str] | None]:
+def logfmt(line: str) -> Iterator[tuple[str, str] | None]:  # noqa: C901 - the decoder's states
     """Keys and values in order; None where the line is not logfmt (it goes on after the next blank)."""
     at, size = 0, len(line)
     while True:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import base64
-import datetime
 import json
 import math
 import re
 import urllib.parse
-import zoneinfo
 from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, Any, Final
 
 import re2
 
-from tests.logql import values
+from tests.logql import dates, printing, values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,32 +22,6 @@ if TYPE_CHECKING:
 
 class Labels(dict[str, str]):
     """The labels of a record: one that is missing is empty."""
-
-
-class Time:
-    """An instant: ns since the epoch, and the zone it is shown in."""
-
-    def __init__(self, ns: int, zone: datetime.tzinfo = datetime.UTC) -> None:
-        self.ns = ns
-        self.zone = zone
-
-    def local(self) -> datetime.datetime:
-        return datetime.datetime.fromtimestamp(self.ns // 10**9, self.zone)
-
-
-def shown(value: Any) -> str:
-    """As Go's %v."""
-    if value is None:
-        return "<no value>"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return values.shown(value)
-    if isinstance(value, dict):
-        return "map[" + " ".join(f"{key}:{shown(one)}" for key, one in sorted(value.items())) + "]"
-    if isinstance(value, list):
-        return "[" + " ".join(shown(one) for one in value) + "]"
-    return str(value)
 
 
 def true(value: Any) -> bool:
@@ -180,123 +152,6 @@ def _unquoted(text: str) -> str:
     return urllib.parse.unquote_plus(text)
 
 
-_PRINTF: Final = re.compile(r"%([-+ 0#]*)(\d*)(?:\.(\d*))?([a-zA-Z%])")
-
-
-def _printf(template: str, *arguments: Any) -> str:
-    left = list(arguments)
-
-    def one(found: re.Match[str]) -> str:
-        flags, width, precision, verb = found.groups()
-        if verb == "%":
-            return "%"
-        if not left:
-            return f"%!{verb}(MISSING)"
-        value = left.pop(0)
-        text = _formatted(verb, precision, value)
-        if "+" in flags and verb in "dfge" and not text.startswith("-"):
-            text = "+" + text
-        if "-" in flags:
-            return text.ljust(int(width or 0))
-        return text.rjust(int(width or 0), "0" if "0" in flags and verb != "s" else " ")
-
-    text = _PRINTF.sub(one, template)
-    if left:
-        extra = ", ".join(f"{_go_type(one)}={shown(one)}" for one in left)
-        text += f"%!(EXTRA {extra})"
-    return text
-
-
-def _go_type(value: Any) -> str:
-    names = ((bool, "bool"), (int, "int"), (float, "float64"), (str, "string"))
-    return next((name for kind, name in names if isinstance(value, kind)), "?")
-
-
-def _formatted(verb: str, precision: str | None, value: Any) -> str:
-    bad = f"%!{verb}({_go_type(value)}={shown(value)})"
-    if verb == "v":
-        return shown(value)
-    if verb == "s" and isinstance(value, str):
-        return value if precision is None else value[: int(precision or 0)]
-    if verb == "q" and isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
-    if verb in "dxX" and isinstance(value, int):
-        return format(value, verb)
-    if verb in "feEgG" and isinstance(value, float):
-        return f"{value:.{6 if precision is None else int(precision or 0)}{verb}}"
-    return bad
-
-
-_LAYOUT: Final = {
-    "2006": "%Y",
-    "06": "%y",
-    "January": "%B",
-    "Jan": "%b",
-    "01": "%m",
-    "Monday": "%A",
-    "Mon": "%a",
-    "02": "%d",
-    "15": "%H",
-    "03": "%I",
-    "04": "%M",
-    "05": "%S",
-    "PM": "%p",
-    "-0700": "%z",
-    "MST": "%Z",
-}
-_LAYOUT_WORD: Final = re.compile(r"[.,](0+|9+)(?!\d)|Z07:00|-07:00|-0700|MST|2006|January|Jan|Monday|Mon|0[1-6]|15|PM")
-
-
-def _dated(layout: str, time: Any) -> str:
-    if not isinstance(time, Time):
-        raise TypeError("no time")
-    local = time.local()
-
-    def one(found: re.Match[str]) -> str:
-        word = found[0]
-        if found[1]:
-            digits = f"{time.ns % 10**9:09d}"[: len(found[1])]
-            digits = digits.rstrip("0") if found[1][0] == "9" else digits
-            return word[0] + digits if digits else ""
-        if word in {"Z07:00", "-07:00"}:
-            offset = local.strftime("%z")
-            return "Z" if word[0] == "Z" and offset == "+0000" else f"{offset[:3]}:{offset[3:]}"
-        return local.strftime(_LAYOUT[word])
-
-    return _LAYOUT_WORD.sub(one, layout)
-
-
-def _read_time(layout: str, text: str, zone: datetime.tzinfo = datetime.UTC) -> Time:
-    """Only layouts of digits; what cannot be read is Go's zero time."""
-    pattern, names = "", []
-    at = 0
-    for found in _LAYOUT_WORD.finditer(layout):
-        pattern += re.escape(layout[at : found.start()])
-        names.append(found[1] and "fraction" or found[0])
-        pattern += r"(?:[.,](\d+))?" if found[1] else r"(Z|[+-]\d\d:\d\d)" if "07:00" in found[0] else r"(\d+)"
-        at = found.end()
-    match = re.fullmatch(pattern + re.escape(layout[at:]), text)
-    if not match:
-        return Time(-62135596800 * 10**9)
-    parts = dict(zip(names, match.groups(), strict=True))
-    offset = parts.get("Z07:00") or parts.get("-07:00")
-    if offset:
-        zone = datetime.UTC if offset == "Z" else datetime.datetime.strptime(offset, "%z").tzinfo or zone
-    whole = [int(parts.get(name) or default) for name, default in (("2006", 1), ("01", 1), ("02", 1))]
-    clock = [int(parts.get(name) or 0) for name in ("15", "04", "05")]
-    moment = datetime.datetime(*whole, *clock, tzinfo=zone)  # type: ignore[arg-type,misc]
-    return Time(int(moment.timestamp()) * 10**9 + int((parts.get("fraction") or "").ljust(9, "0")[:9]), zone)
-
-
-def _in_zone(layout: str, zone: str, text: str) -> Time:
-    return _read_time(layout, text, datetime.UTC if zone == "UTC" else zoneinfo.ZoneInfo(zone))
-
-
-def _from_epoch(text: str) -> Time:
-    factor = {5: 86_400 * 10**9, 10: 10**9, 13: 10**6, 16: 10**3, 19: 1}[len(text)]
-    return Time(int(text) * factor)
-
-
 def _comparable(left: Any, right: Any) -> None:
     kinds = {str: 0, bool: 1, int: 2, float: 3}
     if kinds.get(type(left)) != kinds.get(type(right)):
@@ -340,9 +195,9 @@ _FIXED: Final[dict[str, Callable[..., Any]]] = {
     "ge": lambda left, right: not _less(left, right),
     "len": len,
     "index": _index,
-    "print": lambda *all_: "".join(shown(one) for one in all_),
-    "println": lambda *all_: " ".join(shown(one) for one in all_) + "\n",
-    "printf": _printf,
+    "print": lambda *all_: "".join(printing.shown(one) for one in all_),
+    "println": lambda *all_: " ".join(printing.shown(one) for one in all_) + "\n",
+    "printf": printing.printf,
     "urlquery": urllib.parse.quote_plus,
     "ToLower": lambda text: _text(text).lower(),
     "ToUpper": lambda text: _text(text).upper(),
@@ -353,7 +208,7 @@ _FIXED: Final[dict[str, Callable[..., Any]]] = {
     "TrimPrefix": lambda text, prefix: _text(text).removeprefix(prefix),
     "TrimSuffix": lambda text, suffix: _text(text).removesuffix(suffix),
     "TrimSpace": lambda text: _text(text).strip(),
-    "regexReplaceAll": lambda expression, text, new: replaced(expression, text, new),
+    "regexReplaceAll": replaced,
     "regexReplaceAllLiteral": lambda expression, text, new: replaced(expression, text, new, literal=True),
     "count": lambda expression, text: len(list(re2.compile(expression).finditer(text))),
     "urlencode": lambda text: urllib.parse.quote_plus(_text(text)),
@@ -400,13 +255,13 @@ _FIXED: Final[dict[str, Callable[..., Any]]] = {
     "floor": lambda value: float(math.floor(_float(value))),
     "round": _rounded,
     "fromJson": lambda text: _json(_text(text)),
-    "date": _dated,
-    "toDate": _read_time,
-    "toDateInZone": _in_zone,
+    "date": dates.dated,
+    "toDate": dates.read,
+    "toDateInZone": dates.read_in,
     "unixEpoch": lambda time: str(time.ns // 10**9),
     "unixEpochMillis": lambda time: str(time.ns // 10**6),
     "unixEpochNanos": lambda time: str(time.ns),
-    "unixToTime": lambda text: _from_epoch(_text(text)),
+    "unixToTime": lambda text: dates.from_epoch(_text(text)),
     "default": lambda other, value=None: value if true(value) else other,
 }
 
@@ -415,4 +270,4 @@ NAMES: Final = frozenset(_FIXED) | {"__line__", "__timestamp__"}
 
 def of(entry: Entry) -> dict[str, Callable[..., Any]]:
     """The functions for one record."""
-    return _FIXED | {"__line__": lambda: entry.line, "__timestamp__": lambda: Time(entry.ts)}
+    return _FIXED | {"__line__": lambda: entry.line, "__timestamp__": lambda: dates.Time(entry.ts)}

@@ -5,6 +5,7 @@ A vector is a dict from labels (sorted pairs) to a value.
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,7 @@ def grouped(labels: Labels, grouping: Grouping | None) -> Labels:
 # --- Range functions: the samples of one series in one range, in order; at least one ---
 
 
-def over_time(aggregation: RangeAggregation, samples: list[Sample]) -> float:
+def over_time(aggregation: RangeAggregation, samples: list[Sample]) -> float:  # noqa: C901, PLR0911, PLR0912 - one case a function
     """The value of a range."""
     values = [value for _, value in samples]
     range_s = aggregation.range_ns / 1e9
@@ -124,7 +125,7 @@ def increase(samples: list[Sample], range_s: float) -> float:
     if len(samples) == 1:
         return 0.0
     risen = samples[-1][1] - samples[0][1]
-    for (_, before), (_, after) in zip(samples, samples[1:], strict=False):
+    for (_, before), (_, after) in itertools.pairwise(samples):
         if after < before:
             risen += before
     _ = range_s
@@ -160,7 +161,7 @@ def _first(members: list[tuple[Labels, float]], count: int, sign: int) -> list[t
     return ordered[:count]
 
 
-def _combined(op: VectorOp, values: list[float]) -> float:
+def _combined(op: VectorOp, values: list[float]) -> float:  # noqa: PLR0911 - one case a function
     match op:
         case VectorOp.SUM:
             return float(sum(values))
@@ -181,7 +182,7 @@ def _combined(op: VectorOp, values: list[float]) -> float:
 # --- Binary operations ---
 
 
-def calculated(op: BinaryOp, left: float, right: float) -> float:
+def calculated(op: BinaryOp, left: float, right: float) -> float:  # noqa: PLR0911 - one case an operator
     """Two numbers; a comparison gives 1 or 0; what is divided by 0 is NaN."""
     if op in _COMPARE:
         return float(_COMPARE[op](left, right))

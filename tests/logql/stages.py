@@ -70,7 +70,7 @@ def _process(stage: Stage, entry: Entry) -> bool:
             return True
 
 
-def _change(stage: Stage, entry: Entry) -> None:  # noqa: C901 - one case a stage
+def _change(stage: Stage, entry: Entry) -> None:  # noqa: C901, PLR0912 - one case a stage
     match stage:
         case JsonParser(extractions):
             if extractions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -14,7 +15,7 @@ from tests.logql.case import Case, Failing, Instant, Keeps, Labels, Lines, Parse
 from tests.logql.datasets import RECORDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from tests.logql.labels import Record
 
@@ -84,9 +85,7 @@ def _added(answered: Answered) -> dict[str, str]:
         for record in RECORDS.values()
         if record.ts == answered.ts
     ]
-    return {
-        key: value for key, value in answered.labels.items() if not any(one.get(key) == value for one in own)
-    }
+    return {key: value for key, value in answered.labels.items() if not any(one.get(key) == value for one in own)}
 
 
 def check_samples(wanted: Samples, given: Samples, close: float = 1e-9) -> None:

@@ -6,7 +6,7 @@ import ast
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.logql import functions
+from tests.logql import functions, printing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 TEMPLATE_ERROR: Final = "TemplateFormatErr"
 
-_ACTION: Final = re.compile(r"\{\{(-\s)?((?:\"(?:[^\"\\]|\\.)*\"|`[^`]*`|/\*.*?\*/|[^}]|\}(?!\}))*?)(\s-)?\}\}", re.DOTALL)
+_ACTION: Final = re.compile(
+    r"\{\{(-\s)?((?:\"(?:[^\"\\]|\\.)*\"|`[^`]*`|/\*.*?\*/|[^}]|\}(?!\}))*?)(\s-)?\}\}", re.DOTALL
+)
 _WORD: Final = re.compile(
     r'\s*("(?:[^"\\]|\\.)*"|`[^`]*`|\(|\)\.?[A-Za-z_0-9.]*|\||:=|=|,|\$[A-Za-z_0-9]*(?:\.[A-Za-z_0-9]+)*'
     r"|\.[A-Za-z_0-9.]*|[+-]?[0-9][0-9a-zA-Z_.]*(?:(?<=[eE])[+-][0-9]+)?|[A-Za-z_][A-Za-z_0-9]*)"
@@ -120,7 +122,7 @@ def _commands(words: list[str]) -> list[list[Any]]:
     return commands
 
 
-def _operand(word: str) -> Any:
+def _operand(word: str) -> Any:  # noqa: PLR0911 - one case a kind
     if word[0] == "`":
         return ("value", word[1:-1])
     if word[0] == '"':
@@ -162,7 +164,7 @@ class _Run:
         if node[0] == "show":
             for name in names:
                 self.variables[name] = value
-            return "" if names else functions.shown(value)
+            return "" if names else printing.shown(value)
         word, _, inner, other = node
         if word == "range":
             return self.each(names, value, inner, other, dot)

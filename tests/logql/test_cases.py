@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from aggregator.logql.parser import parse
 
 from aggregator.errors import LogQLError
 from aggregator.logql.metric import MetricQuery
-from aggregator.logql.parser import parse
 from aggregator.logql.tree import ERROR_DETAILS, Direction, LogExpression, Query
 from tests.logql import table
 from tests.logql.case import HOUR_S, Case, Failing, Instant, Keeps, Labels, Lines, Parsed, Range, Refused, Scalar, at
@@ -173,7 +173,7 @@ async def _route(asked: Asked, path: str, **parameters: str | int) -> None:
 def _time(shown: str) -> int:
     """The ns of ``2024-10-04T12:00:00.000000000Z``."""
     whole, _, fraction = shown.rstrip("Z").partition(".")
-    return int(datetime.datetime.fromisoformat(whole + "+00:00").timestamp()) * SECOND_NS + int(fraction.ljust(9, "0"))
+    return int(dt.datetime.fromisoformat(whole + "+00:00").timestamp()) * SECOND_NS + int(fraction.ljust(9, "0"))
 
 
 def _window(case: Case) -> tuple[int, int, int, bool]:

@@ -79,7 +79,7 @@ def size(text: str) -> int:
     return int(value * _SIZES[unit])
 
 
-def shown(value: float) -> str:
+def shown(value: float) -> str:  # noqa: PLR0911 - one case a form
     """A float as Go's %v shows it: shortest, with an exponent below 1e-4 and from 1e6."""
     if math.isnan(value):
         return "NaN"
