@@ -189,10 +189,11 @@ def take_logfmt_keys(entry: Entry, wanted: list[tuple[str, str]], *, strict: boo
                 return
             continue
         name = sanitized(pair[0])
-        for label, expression in wanted:
-            if name == expression:
-                value = "" if "\ufffd" in pair[1] else pair[1]
-                entry.set(entry.free(label) if label in entry.stream else label, value)
+        # A key that is called like one of the labels is taken as well.
+        name = next((label for label, expression in wanted if name == expression), name)
+        if any(label == name for label, _ in wanted):
+            value = "" if "\ufffd" in pair[1] else pair[1]
+            entry.set(entry.free(name) if name in entry.stream else name, value)
 
 
 def take_regexp(entry: Entry, expression: str) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from aggregator.query import logs, metrics
 from aggregator.query.budget import Budget
-from hypothesis import HealthCheck, event, given, reject, settings
+from hypothesis import HealthCheck, event, given, note, reject, settings
 
 from aggregator.errors import MetricError
 from aggregator.logql.tree import DAY_NS, ERROR_DETAILS
@@ -148,6 +148,7 @@ def _data(query: Any) -> list[Record]:
 @CHANCE
 @given(query=querying.log_queries())
 def test_log_queries_line_by_line(store: Store, query: Query) -> None:
+    note(str(query))
     wanted = [(one.ts, one.line, _plain(one.labels)) for one in log_query(query, _data(query))]
     event("lines" if wanted else "no lines")
     assert store.lines(query) == wanted
@@ -156,6 +157,7 @@ def test_log_queries_line_by_line(store: Store, query: Query) -> None:
 @CHANCE
 @given(query=querying.metric_queries())
 def test_metric_queries_sample_by_sample(store: Store, query: MetricQuery) -> None:
+    note(str(query))
     try:
         wanted = metric_query(query, sorted(_data(query), key=lambda record: record.ts))
     except UndecidedError:
