@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 from typing import TYPE_CHECKING, Final
@@ -77,7 +76,13 @@ def take_json_paths(entry: Entry, wanted: list[tuple[str, str]]) -> None:
         entry.fail(JSON_ERROR)
         return
     root = scanning.Value(scanning.OBJECT if entry.line[0] == "{" else scanning.ARRAY, entry.line)
-    values = [(label, _walk(root, path(expression))) for label, expression in wanted]
+    values: list[tuple[str, scanning.Value | None]] = []
+    for label, expression in wanted:
+        try:
+            values.append((label, _walk(root, path(expression))))
+        except scanning.BrokenError:
+            entry.fail(JSON_ERROR, "broken value")
+            values.append((label, None))
     for label, value in values:
         if value is not None:
             entry.set(entry.free(label), _rendered(value))
@@ -87,8 +92,14 @@ def take_json_paths(entry: Entry, wanted: list[tuple[str, str]]) -> None:
 
 
 def _walk(value: scanning.Value, steps: list[str | int]) -> scanning.Value | None:
-    for step in steps:
-        inner = _step(value, step)
+    """Raises `BrokenError` if what is asked for breaks off; an object around it may."""
+    for place, step in enumerate(steps, 1):
+        try:
+            inner = _step(value, step)
+        except scanning.BrokenError as error:
+            if place == len(steps) or not error.text.startswith("{"):
+                raise
+            inner = scanning.Value(scanning.OBJECT, error.text)
         if inner is None:
             return None
         value = inner
@@ -100,10 +111,13 @@ def _step(value: scanning.Value, step: str | int) -> scanning.Value | None:
         found = scanning.elements(value.text) if value.kind == scanning.ARRAY else []
         return found[step] if step < len(found) else None
     if value.kind == scanning.OBJECT:
-        with contextlib.suppress(scanning.BrokenError):
+        try:
             for name, inner in scanning.members(value.text):
                 if name == step:
                     return inner
+        except scanning.BrokenError as error:
+            if error.name == step:
+                raise
     return None
 
 
@@ -265,5 +279,5 @@ def take_packed(entry: Entry) -> None:
         return
     for name, value in texts:
         if name != "_entry":
-            entry.set(sanitized(entry.free(name)), _replaced(scanning.unescaped(value)))
+            entry.extract(sanitized(name), _replaced(scanning.unescaped(value)))
     entry.line = scanning.unescaped(packed[-1])

@@ -114,6 +114,11 @@ def replaced(expression: str, text: str, replacement: str, *, literal: bool = Fa
 
 
 def _substring(start: int, end: int, text: str) -> str:
+    """By bytes, as sprig; a character that is cut is U+FFFD."""
+    return _cut(start, end, text.encode()).decode(errors="replace")
+
+
+def _cut(start: int, end: int, text: bytes) -> bytes:
     if start < 0:
         return text[:end]
     if end < 0 or end > len(text):
@@ -122,9 +127,10 @@ def _substring(start: int, end: int, text: str) -> str:
 
 
 def _truncated(count: int, text: str) -> str:
+    whole = text.encode()
     if count < 0:
-        return text[count:] if len(text) + count > 0 else text
-    return text[:count]
+        return whole[count:].decode(errors="replace") if len(whole) + count > 0 else text
+    return whole[:count].decode(errors="replace")
 
 
 def _title(text: str) -> str:
@@ -193,7 +199,7 @@ _FIXED: Final[dict[str, Callable[..., Any]]] = {
     "le": lambda left, right: not _less(right, left),
     "gt": lambda left, right: _less(right, left),
     "ge": lambda left, right: not _less(left, right),
-    "len": len,
+    "len": lambda value: len(value.encode() if isinstance(value, str) else value),
     "index": _index,
     "print": lambda *all_: "".join(printing.shown(one) for one in all_),
     "println": lambda *all_: " ".join(printing.shown(one) for one in all_) + "\n",

@@ -28,7 +28,12 @@ NULL: Final = "null"
 
 
 class BrokenError(Exception):
-    """No further."""
+    """No further; if it is a member's value that breaks off: its name, and the text from there."""
+
+    def __init__(self, name: str | None = None, text: str = "") -> None:
+        super().__init__(name)
+        self.name = name
+        self.text = text
 
 
 class Value(msgspec.Struct, frozen=True):
@@ -51,7 +56,11 @@ def members(text: str) -> Iterator[tuple[str, Value]]:
         at = _skip(text, name.end())
         if text[at : at + 1] != ":":
             raise BrokenError
-        value, at = _value(text, _skip(text, at + 1))
+        start = _skip(text, at + 1)
+        try:
+            value, at = _value(text, start)
+        except BrokenError as error:
+            raise BrokenError(unescaped(name[1]), text[start:]) from error
         yield unescaped(name[1]), value
         at = _skip(text, at)
         if text[at : at + 1] == ",":
@@ -103,7 +112,7 @@ def _value(text: str, at: int) -> tuple[Value, int]:
         end = _block(text, at, first, "}" if first == "{" else "]")
         return Value(OBJECT if first == "{" else ARRAY, text[at:end]), end
     word = _WORD.match(text, at)
-    if not word or word.end() == len(text):
+    if not word:
         raise BrokenError
     if word[0] in {"true", "false"}:
         return Value(BOOLEAN, word[0]), word.end()
