@@ -192,7 +192,7 @@ ORDER: tuple[Case, ...] = (
     Lines('{namespace="text",pod="edge-0"}', ("earlier",), start=5, end=10),
     Lines('{namespace="text",pod="edge-0"}', ("earlier", "later", "again"), start=1, end=10.000000001),
     Lines('{namespace="text",pod="edge-0"}', (), start=11, end=20),
-    Lines('{namespace="text",pod="uni-0"} |= "broken"', ("broken \ufffd\ufffd bytes",)),
+    Lines('{namespace="text",pod="uni-0"} |= "broken"', ("broken \ufffd bytes",)),
     Lines('{namespace="java"} |= "retry"', ("2024-10-04 12:00:20.000  WARN 1 --- [exec-2] c.s.Order : retry 1 of 3",)),
 )
 

@@ -131,7 +131,7 @@ _UNICODE: Final = (
     (10, "", "日本語のログ 処理完了"),
     (20, "", "emoji 😀 and 👩‍👩‍👧 family"),
     (30, "", "ПРИВЕТ мир"),
-    (40, "", b"broken \xff\xfe bytes"),
+    (40, "", b"broken \xff bytes"),
 )
 _ANSI: Final = (
     (0, "", "\x1b[31mERROR\x1b[0m disk full"),

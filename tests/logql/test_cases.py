@@ -11,7 +11,7 @@ from aggregator.logql.parser import parse
 
 from aggregator.errors import LogQLError
 from aggregator.logql.metric import MetricQuery
-from aggregator.logql.tree import ERROR_DETAILS, Direction, LogExpression, Query
+from aggregator.logql.tree import ERROR_DETAILS, LEVEL_UNKNOWN, Direction, LogExpression, Query
 from tests.logql import table
 from tests.logql.case import HOUR_S, Case, Failing, Instant, Keeps, Labels, Lines, Parsed, Range, Refused, Scalar, at
 from tests.logql.datasets import RECORDS, SECOND_NS, START_NS
@@ -78,6 +78,27 @@ def test_failing_in_the_evaluator(case: Failing) -> None:
     assert not isinstance(expression, LogExpression)
     with pytest.raises(EvaluationError, match=case.why):
         metric_query(MetricQuery(expression, at(case.at), at(case.at), SECOND_NS), ALL)
+
+
+# --- HTTP ---
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_data_is_stored_as_it_is_told(asked: Asked) -> None:
+    """Times, labels, lines and above all the levels that the cases count on."""
+    status, body = await asked.get("/query", start=START_NS, end=at(HOUR_S), limit=LIMIT, format="json")
+    assert status == OK, body
+    names = ("cluster", "node", "namespace", "pod", "uid", "container", "stream")
+    stored = sorted(
+        (_time(row["ts"]), tuple(row[name] for name in names), row["level"], row["line"])
+        for row in map(json.loads, body.splitlines())
+        if "line" in row
+    )
+    told = sorted(
+        (one.ts, tuple(dict(one.stream)[name] for name in names), one.level or LEVEL_UNKNOWN, table.text(one))
+        for one in ALL
+    )
+    assert stored == told
 
 
 # --- HTTP: Loki's API ---
