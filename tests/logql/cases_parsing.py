@@ -79,6 +79,11 @@ JSON: tuple[Case, ...] = (
     Parsed(_CART + ' |= "slow" | json id="[\\"req-id\\"]"', ({"id": "x-9"},)),
     Parsed(_CART + ' |= "emoji" | json e="esc"', ({"e": 'aé\n"q"'},)),
     Parsed(_CART + ' |= "plain" | json m="msg"', (_BROKEN,)),
+    # Paths look no further than they must: what breaks off elsewhere is no error.
+    Parsed(_CART + ' |= "truncated" | json m="msg"', ({"m": "truncated"},)),
+    Parsed(_CART + ' |= "truncated" | json n="nothing"', ({"n": ""},)),
+    Parsed(_CART + ' |= "truncated" | json id="user.id"', ({"id": "1"},)),
+    Parsed(_CART + ' |= "truncated" | json u="user"', ({"u": ""} | _BROKEN,)),
     Parsed('{pod="edge-0"} |~ "^$" | json m="msg"', ({}, {})),
     # Two parsers: the second adds.
     Parsed(
