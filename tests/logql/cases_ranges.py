@@ -19,9 +19,7 @@ COUNTS: tuple[Case, ...] = (
     Instant(f"sum by (pod) (count_over_time({_M}[1m]))", 60, {'pod="m-0"': 3, 'pod="m-1"': 2, 'pod="m-2"': 1}),
     Instant(f"sum by (pod) (count_over_time({_M}[1m]))", 0, {'pod="m-0"': 1, 'pod="m-1"': 1, 'pod="m-2"': 1}),
     Instant(f"sum by (pod) (count_over_time({_M}[1m]))", -0.000000001, {}),
-    Instant(
-        f"sum by (pod) (count_over_time({_M}[1m]))", 59.999, {'pod="m-0"': 4, 'pod="m-1"': 2, 'pod="m-2"': 2}
-    ),
+    Instant(f"sum by (pod) (count_over_time({_M}[1m]))", 59.999, {'pod="m-0"': 4, 'pod="m-1"': 2, 'pod="m-2"': 2}),
     Instant(f"sum by (pod) (count_over_time({_M}[30s]))", 30, {'pod="m-0"': 2, 'pod="m-1"': 1, 'pod="m-2"': 1}),
     Instant(f"sum by (pod) (count_over_time({_M}[1h]))", 3599, {'pod="m-0"': 5, 'pod="m-1"': 3, 'pod="m-2"': 2}),
     Instant(f"sum by (pod) (count_over_time({_M}[1h]))", 3600, {'pod="m-0"': 4, 'pod="m-1"': 2, 'pod="m-2"': 1}),

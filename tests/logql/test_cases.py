@@ -7,10 +7,11 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from aggregator.logql.parser import parse
 
 from aggregator.errors import LogQLError
 from aggregator.logql.metric import MetricQuery
+from aggregator.logql.parser import parse
+from aggregator.logql.printer import printed
 from aggregator.logql.tree import ERROR_DETAILS, LEVEL_UNKNOWN, Direction, LogExpression, Query
 from tests.logql import table
 from tests.logql.case import HOUR_S, Case, Failing, Instant, Keeps, Labels, Lines, Parsed, Range, Refused, Scalar, at
@@ -39,6 +40,12 @@ def test_the_table_is_large_and_says_nothing_twice() -> None:
     names = [table.name(case) for case in table.CASES]
     assert len(names) >= CASES_MIN
     assert sorted({one for one in names if names.count(one) > 1}) == []
+
+
+def test_every_query_is_read_back_as_it_is_printed() -> None:
+    for case in table.CASES:
+        if not isinstance(case, Refused):
+            assert parse(printed(parse(case.query))) == parse(case.query), case.query
 
 
 # --- The evaluator ---
