@@ -32,7 +32,7 @@ from aggregator.logql.tree import LogExpression as Logs
 from tests.logql import series, values
 from tests.logql.conditions import passes
 from tests.logql.functions import replaced
-from tests.logql.series import EvaluationError, Labels, Vector
+from tests.logql.series import EvaluationError, Labels, UndecidedError, Vector
 from tests.logql.stages import processed
 
 if TYPE_CHECKING:
@@ -131,6 +131,8 @@ def _replaced(expression: LabelReplace, inner: Vector) -> Vector:
         changed = dict(labels)
         if re2.compile(whole).search(source):
             changed[expression.target] = replaced(whole, source, expression.replacement)
+        if series.labels_of(changed) in out:
+            raise UndecidedError
         out[series.labels_of(changed)] = value
     return out
 

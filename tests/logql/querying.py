@@ -137,6 +137,7 @@ _JSON_PATHS: Final = st.sampled_from(
 _EXTRACTED: Final = st.sampled_from(("kind", "x", "pod", "msg", "value"))
 PARSERS: Final[st.SearchStrategy[Stage]] = st.one_of(
     st.just(JsonParser()),
+    st.just(LogfmtParser()),
     st.builds(
         JsonParser,
         st.lists(
@@ -190,13 +191,24 @@ _TEMPLATES: Final = st.sampled_from(
         "{{ add 1 2 }}",
     )
 )
+# Filters that much comes through: a pipeline of those above alone soon lets nothing through.
+_OPEN: Final = st.sampled_from(
+    (
+        LineFilter.of(LineOp.LACKS, "404"),
+        LineFilter.of(LineOp.CONTAINS, "e"),
+        LineFilter.of(LineOp.NOT_MATCHES, "^GET|zzz"),
+        LabelFilter(Matcher("kind", MatchOp.NOT_EQUAL, "a")),
+        LabelFilter(Matcher("pod", MatchOp.MATCHES, "p-.")),
+        LabelFilter(Or(NumberCondition("value", CompareOp.GREATER, 0.0), Matcher("kind", MatchOp.MATCHES, "a|b"))),
+    )
+)
 _NAMED: Final = st.lists(_LABELS | matchers(), min_size=1, max_size=2).map(tuple)
 STAGES: Final[st.SearchStrategy[Stage]] = st.one_of(
-    line_filters(),
+    _OPEN,
+    _OPEN,
     line_filters(),
     PARSERS,
     PARSERS,
-    st.builds(LabelFilter, CONDITIONS),
     st.builds(LabelFilter, CONDITIONS),
     st.builds(LineFormat, _TEMPLATES),
     st.builds(
@@ -284,13 +296,14 @@ def range_aggregations(draw: Callable[..., Any]) -> metric.RangeAggregation:
             )
         )
         unwrap = metric.Unwrap(label, conversion, filters)
-        logs = LogExpression(logs.selector, (draw(PARSERS), *logs.stages))
+        parser = draw(st.sampled_from((JsonParser(), LogfmtParser())) | PARSERS)
+        logs = LogExpression(logs.selector, (parser, *logs.stages))
     if clean:
         logs = LogExpression(logs.selector, (*logs.stages, _NO_ERRORS))
     return metric.RangeAggregation(
         op,
         logs,
-        draw(_SECONDS),
+        draw(st.sampled_from((1, 15, 30, 60, 120, 180))) * SECOND_NS,
         draw(st.sampled_from((0, 0, 15 * SECOND_NS, -10 * SECOND_NS))),
         unwrap,
         draw(st.sampled_from((0.0, 0.5, 0.9, 1.0, -0.5))) if op is metric.RangeOp.QUANTILE else None,

@@ -35,7 +35,7 @@ class EvaluationError(Exception):
 
 
 class UndecidedError(Exception):
-    """Several answers are right: a tie at the edge of topk."""
+    """Several answers are right: a tie at the edge of topk, two series that label_replace makes one."""
 
 
 def labels_of(pairs: Mapping[str, str] | Iterable[tuple[str, str]]) -> Labels:
