@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from aggregator.query import logs, metrics
 from aggregator.query.budget import Budget
-from hypothesis import HealthCheck, event, given, note, reject, settings
+from hypothesis import HealthCheck, event, given, reject, settings
 
 from aggregator.errors import MetricError
 from aggregator.logql.tree import DAY_NS, ERROR_DETAILS
@@ -42,7 +42,7 @@ CHANCE: Final = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )
 ANSWER_BYTES: Final = 1 << 20
-NOW_NS: Final = START_NS + 3_600 * SECOND_NS
+NOW_NS: Final = START_NS + generated.SPAN_S * SECOND_NS
 
 
 def _in_order(records: list[Record]) -> list[Record]:
@@ -148,16 +148,14 @@ def _data(query: Any) -> list[Record]:
 @CHANCE
 @given(query=querying.log_queries())
 def test_log_queries_line_by_line(store: Store, query: Query) -> None:
-    note(str(query))
     wanted = [(one.ts, one.line, _plain(one.labels)) for one in log_query(query, _data(query))]
     event("lines" if wanted else "no lines")
-    assert store.lines(query) == wanted
+    assert store.lines(query) == wanted, query
 
 
 @CHANCE
 @given(query=querying.metric_queries())
 def test_metric_queries_sample_by_sample(store: Store, query: MetricQuery) -> None:
-    note(str(query))
     try:
         wanted = metric_query(query, sorted(_data(query), key=lambda record: record.ts))
     except UndecidedError:
@@ -169,8 +167,8 @@ def test_metric_queries_sample_by_sample(store: Store, query: MetricQuery) -> No
         return
     event("samples" if wanted else "no samples")
     given_ = store.samples(query)
-    assert sorted(given_) == sorted(wanted)
+    assert sorted(given_) == sorted(wanted), query
     for labels, samples in wanted.items():
-        assert [at for at, _ in given_[labels]] == [at for at, _ in samples]
+        assert [at for at, _ in given_[labels]] == [at for at, _ in samples], query
         for (at, value), (_, other) in zip(samples, given_[labels], strict=True):
-            assert same(value, other), (labels, at, value, other)
+            assert same(value, other), (query, labels, at, value, other)
