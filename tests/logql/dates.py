@@ -74,9 +74,9 @@ def read(layout: str, text: str, zone: dt.tzinfo = dt.UTC) -> Time:
     offset = parts.get("Z07:00") or parts.get("-07:00")
     if offset:
         zone = dt.UTC if offset == "Z" else dt.datetime.strptime(offset, "%z").tzinfo or zone
-    whole = [int(parts.get(name) or default) for name, default in (("2006", 1), ("01", 1), ("02", 1))]
-    clock = [int(parts.get(name) or 0) for name in ("15", "04", "05")]
-    moment = dt.datetime(*whole, *clock, tzinfo=zone)  # type: ignore[arg-type,misc]
+    year, month, day = (int(parts.get(name) or 1) for name in ("2006", "01", "02"))
+    hour, minute, second = (int(parts.get(name) or 0) for name in ("15", "04", "05"))
+    moment = dt.datetime(year, month, day, hour, minute, second, tzinfo=zone)
     return Time(int(moment.timestamp()) * 10**9 + int((parts.get("fraction") or "").ljust(9, "0")[:9]), zone)
 
 
