@@ -34,6 +34,7 @@ class _Container(Part, frozen=True, kw_only=True):
             names["container"],
             0,
             len(self.records),
+            joint=False,
         )
 
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pytest
-from aggregator.query import logs, metrics
-from aggregator.query.budget import Budget
 from hypothesis import HealthCheck, event, given, reject, settings
 
 from aggregator.errors import MetricError
 from aggregator.logql.tree import DAY_NS, ERROR_DETAILS
+from aggregator.query import logs, metrics
+from aggregator.query.budget import Budget
 from aggregator.store import schema
 from aggregator.store.engine import Engine, Limits
 from aggregator.store.streams import stream_id

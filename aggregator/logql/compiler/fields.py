@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 LEVEL_SQL: Final = f"if(level = '', '{LEVEL_UNKNOWN}', level)"
 # A doubt that never is, and one that always is.
 NEVER: Final = "0"
+# A number that is none, with its type: else the engine has none for it.
+NO_NUMBER: Final = "CAST(NULL AS Nullable(Float64))"
 # How the name of an extracted label ends whose own name is one of the record's.
 DUPLICATE: Final = "_extracted"
 # Numbers as they are mostly written; of others Go and the engine may think differently.
@@ -87,7 +89,7 @@ class Nothing:
 
     def field(self, name: str) -> Field:  # noqa: ARG002 - of whatever name there is none
         """No label at all."""
-        return Field(Expression("''"), Expression("NULL"))
+        return Field(Expression("''"), Expression(NO_NUMBER))
 
 
 class Fields:
