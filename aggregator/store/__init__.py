@@ -7,6 +7,7 @@ parameters  values into the text form the engine binds from
 failures    the engine's error texts into our exceptions
 schema      the tables, what is in them and why; the store's identity
 streams     labels to stream ids; which streams are already written
+commits     the order of inserts, and who hears of them
 positions   committed positions, cached and looked up
 columns     numpy arrays and strings as Arrow columns
 retention   dropping the days that are over
