@@ -6,6 +6,9 @@ positions   GET /v1/positions
 parameters  the parameters of GET requests: what there is, and what they mean as a LogQL tree
 times       durations and points in time, as people write them
 queries     GET /query; what puts the query side into the application
+following   what requests to /tail and /context ask for
+tails       GET /tail
+context     GET /context
 labels      GET /labels, /labels/{name}/values, /streams
 turnstile   how many queries run and wait at a time
 refusals    what the engine's failures are in HTTP

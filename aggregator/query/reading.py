@@ -105,6 +105,15 @@ def _metadata(level: str, meta: list[tuple[str, str]], levels: dict[str, Mapping
     return levels.setdefault(level, {LEVEL: level or LEVEL_UNKNOWN})
 
 
+def commits_in(rows: pa.RecordBatch) -> list[tuple[int, pa.RecordBatch]]:
+    """``rows``, in order of commits, cut into those of one commit each, with its ms."""
+    if not rows.num_rows:
+        return []
+    times = fixed(rows.column("committed_at"), np.int64)
+    edges = [0, *(np.flatnonzero(times[1:] != times[:-1]) + 1).tolist(), rows.num_rows]
+    return [(int(times[first]), rows.slice(first, last - first)) for first, last in pairwise(edges)]
+
+
 def fixed(column: pa.Array, kind: Any) -> np.ndarray[Any, Any]:
     """The values of a column of numbers, where they lie."""
     return np.frombuffer(column.buffers()[1], kind)[column.offset : column.offset + len(column)]

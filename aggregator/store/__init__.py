@@ -13,6 +13,7 @@ columns     numpy arrays and strings as Arrow columns
 retention   dropping the days that are over
 disk        what the store takes, and what is left
 catalogue   which streams there are: labels, their values
+container   where one record is, and in which container's log
 windows     which stretches of time a query is asked for, one after the other
 rendering   how a record is shown, as SQL
 slices      a range cut into stretches that can be sorted at once

@@ -238,7 +238,7 @@ class Engine:
 
     @contextlib.asynccontextmanager
     async def inserted(self, table: str, rows: pa.RecordBatch) -> AsyncIterator[str]:
-        """What a statement selects ``rows`` from, which were inserted into ``table`` before, as long as this is open."""
+        """What a statement selects ``rows`` from, as long as this is open; some were inserted into ``table`` before."""
         with contextlib.ExitStack() as stack:
             file = self._file(table, rows)
             yield await asyncio.to_thread(stack.enter_context, file)

@@ -13,6 +13,8 @@ from aggregator.api.openapi import document
 from aggregator.api.parameters import CATALOGUE, QUERY
 from aggregator.api.queries import QueryLimits, add_queries
 from aggregator.config import Config, command
+from aggregator.query.live import Live
+from aggregator.store.commits import Commits
 
 if TYPE_CHECKING:
     from aggregator.store.engine import Engine
@@ -45,7 +47,7 @@ ELSEWHERE = {"/v1/batches", "/v1/positions", "/healthz", "/readyz", "/metrics"}
 
 async def test_every_path_is_described(engine: Engine) -> None:
     app = web.Application()
-    add_queries(app, engine, QueryLimits(), CollectorRegistry())
+    add_queries(app, engine, QueryLimits(), CollectorRegistry(), live=Live(engine, Commits(0)))
     assert {resource.canonical for resource in app.router.resources()} == set(DOCUMENT["paths"]) - ELSEWHERE
 
 
