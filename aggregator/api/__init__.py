@@ -14,5 +14,7 @@ turnstile   how many queries run and wait at a time
 refusals    what the engine's failures are in HTTP
 accounting  what is counted about queries
 openapi     GET /openapi.json
+described   what descriptions of paths are made of
+described_following  how /tail and /context are described
 welcome     GET /
 """

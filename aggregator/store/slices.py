@@ -105,9 +105,11 @@ async def commit_slices(
         limits(),
     )
     firsts = [one.at_ms for one in found]
+    if not firsts:
+        return []
     ends = [*(first - 1 for first in firsts[1:]), committed.to_ms]
     runs = [Committed(end, first - 1) for first, end in zip(firsts, ends, strict=True)]
-    if runs and committed.after_ms >= firsts[0]:
+    if committed.after_ms >= firsts[0]:
         # What is left of a commit that was begun stands in the first run.
         runs[0] = msgspec.structs.replace(committed, to_ms=ends[0])
     return runs

@@ -106,9 +106,11 @@ class _Count(msgspec.Struct):
 
 
 @contextlib.asynccontextmanager
-async def open_stand(path: Path, clock: Callable[[], float] = lambda: float(NOW_S)) -> AsyncIterator[Stand]:
+async def open_stand(
+    path: Path, clock: Callable[[], float] = lambda: float(NOW_S), connections: int = 2
+) -> AsyncIterator[Stand]:
     """A stand on the store in ``path``."""
-    async with Engine.open(f"chdb://{path}", 2) as engine:
+    async with Engine.open(f"chdb://{path}", connections) as engine:
         await schema.create(engine)
         stand = Stand(engine, await Commits.read(engine), clock)
         task = asyncio.create_task(stand.committer.run())

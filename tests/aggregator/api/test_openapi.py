@@ -9,8 +9,9 @@ from aiohttp import web
 from openapi_spec_validator import validate
 from prometheus_client import CollectorRegistry
 
+from aggregator.api.following import CONTEXT, TAIL
 from aggregator.api.openapi import document
-from aggregator.api.parameters import CATALOGUE, QUERY
+from aggregator.api.parameters import CATALOGUE, QUERY, Parameter
 from aggregator.api.queries import QueryLimits, add_queries
 from aggregator.config import Config, command
 from aggregator.query.live import Live
@@ -39,6 +40,19 @@ def test_the_description_is_valid() -> None:
 def test_described_parameters_are_the_accepted_ones(path: str, known: tuple[object, ...]) -> None:
     described = [one["name"] for one in DOCUMENT["paths"][path]["get"]["parameters"] if one["in"] == "query"]
     assert described == [parameter.name for parameter in QUERY if parameter in known]
+
+
+@pytest.mark.parametrize(("path", "known"), [("/tail", TAIL), ("/context", CONTEXT)])
+def test_what_follows_is_described_in_both_places(path: str, known: tuple[Parameter, ...]) -> None:
+    described = [one["name"] for one in DOCUMENT["paths"][path]["get"]["parameters"] if one["in"] == "query"]
+    assert described == [parameter.name for parameter in known]
+    section = PAGE.read_text("utf-8").partition(f"| parameter of `{path}` |")[2].partition("\n\n")[0]
+    for parameter in known:
+        if parameter in QUERY:
+            continue
+        (row,) = [row for row in section.splitlines() if f"`{parameter.name}`" in row.split(" | ")[0]]
+        assert not parameter.default or f"`{parameter.default}`" in row
+        assert all(f"`{choice}`" in row for choice in parameter.choices)
 
 
 # Added to the application elsewhere (`aggregator.api.routes`, `service.web`).
