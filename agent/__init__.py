@@ -20,6 +20,7 @@ gaps         what is lost for good, until the store has been told
 rate         how fast the logs of a pod are read
 logfile      one followed file: where reading stands, its open partial lines
 gzipped      a compressed one, unpacked as it is read
+unpacking    which of them are, at once
 rounds       what one reading gives: records, and whose they are
 stretch      whole lines of one file, as read
 lines        blocks of whole lines as columns; which format a file has
@@ -34,6 +35,7 @@ traces       what each runtime writes of a trace
 multiline    which records continue the one before
 join         records to records: those that continue each other joined, the last ones held back
 interleave   joined records with lines of the other stream between
+carry        records that go on in the next file
 splice       records made of rows of others
 passage      records as one run of bytes
 sieve        drops and redacts the records of a round
@@ -48,6 +50,7 @@ positions    asks where to read on
 forecast     in how many seconds unread bytes are rotated away
 accounts     each container as a whole: bytes, lag, forecast
 status       what the agent is doing, over HTTP
+heartbeat    tells the aggregator that it lives, and what the node has
 memory       how the C library keeps freed memory
 metrics      what an operator watches
 doctor/      the subcommand that says what is wrong

@@ -18,6 +18,7 @@ from agent.batch import Builder, Origin
 from agent.client import TIMEOUT_S, Client, connector
 from agent.collect import Collector
 from agent.forecast import Rotation
+from agent.heartbeat import Heart
 from agent.hold import Hold
 from agent.memory import share_one_arena
 from agent.metrics import Metrics
@@ -89,6 +90,7 @@ async def follow(
         stack.callback(watch.close)
         shipper = Shipper(collector, client, metrics)
         positions = Positions(collector, client)
+        heart = Heart(collector, client, origin, lambda: shipper.trouble or positions.trouble)
         status = status_app(origin, config.aggregator_url, collector, shipper, positions, watch, metrics)
         address = await stack.enter_async_context(serve(status, config.listen))
         listening(address)
@@ -101,6 +103,7 @@ async def follow(
                 tasks.create_task(watch.run(), name="watch"),
                 tasks.create_task(positions.run(), name="positions"),
                 tasks.create_task(shipper.run(), name="ship"),
+                tasks.create_task(heart.run(), name="heartbeat"),
             ]
             collecting = tasks.create_task(collector.run(), name="collect")
             await stop.wait()

@@ -77,6 +77,12 @@ class Assembly:
         """Offset in the file of the oldest open line; None if none is open."""
         return self.open_lines.start
 
+    def copy(self) -> Assembly:
+        """The same, which can go on another way."""
+        copied = Assembly(self.floor)
+        copied.open_lines = self.open_lines.copy()
+        return copied
+
     def above_floor(self, records: list[Record]) -> list[Record]:
         """Those of ``records`` that are not known already. The last one of the others is the new floor."""
         found = [record for record in records if record.position > self.floor]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -99,6 +99,7 @@ class Builder:
                 part.file.container.name,
                 part.file.entry.generation.restart,
                 part.rows,
+                part.joint,
             )
             for source, part in zip(self._sources, parts, strict=True)
         )
@@ -138,35 +139,59 @@ def unseal(sealed: Sealed) -> Batch:
     return decode(zstandard.ZstdDecompressor().decompress(sealed.data), limited=False)
 
 
-def halves(batch: Batch) -> tuple[Batch, Batch]:
-    """Two batches that, committed one after the other, store what ``batch`` (of two rows or more) would."""
+def halves(batch: Batch) -> tuple[Batch, Batch] | None:
+    """Two batches that, committed one after the other, store what ``batch`` would; None if it is not to be divided.
+
+    That is one of a single row, or of nothing but joint chunks.
+    """
     middle = len(batch.flags) // 2
+    edge = 0
+    for unit in _units(batch.chunks):
+        after = edge + sum(chunk.rows for chunk in unit)
+        if len(unit) > 1 and edge < middle < after:
+            middle = edge or after
+        edge = after
+    if not 0 < middle < len(batch.flags):
+        return None
     return _rows(batch, 0, middle), _rows(batch, middle, len(batch.flags))
 
 
 def in_its_place(batch: Batch, rule: str) -> Batch:
-    """A gap record instead of the one record of ``batch``, which the aggregator refuses for breaking ``rule``."""
-    reason = msgspec.json.encode({"bytes": len(batch.body), "reason": f"refused: {rule}"})
+    """Gap records instead of those of ``batch``, which is not to be divided, and refused for breaking ``rule``."""
+    reasons = [
+        msgspec.json.encode({"bytes": length, "reason": f"refused: {rule}"}) for length in batch.lengths.tolist()
+    ]
     return msgspec.structs.replace(
         batch,
         flags=batch.flags & Flag.STDERR | Flag.GAP,
-        lengths=np.array([len(reason)], np.uint32),
-        body=reason,
+        lengths=np.array([len(reason) for reason in reasons], np.uint32),
+        body=b"".join(reasons),
     )
+
+
+def _units(chunks: Sequence[Chunk]) -> Iterator[tuple[Chunk, ...]]:
+    """The chunks, those that are joint together."""
+    following = iter(chunks)
+    for chunk in following:
+        yield (chunk, next(following)) if chunk.joint else (chunk,)
 
 
 def _rows(batch: Batch, first: int, last: int) -> Batch:
     """Rows ``first`` to ``last`` of ``batch``; a chunk that is cut ends at, or starts from, the record at the cut."""
-    chunks = []
+    chunks: list[Chunk] = []
     edge = 0
-    for chunk in batch.chunks:
-        begin, end = max(first, edge), min(last, edge + chunk.rows)
+    for unit in _units(batch.chunks):
+        chunk, rows = unit[0], sum(each.rows for each in unit)
+        begin, end = max(first, edge), min(last, edge + rows)
         # A chunk without rows says that its file is reached further: it belongs to one half as well.
-        if begin < end or (chunk.rows == 0 and (first <= edge < last or edge == last == len(batch.flags))):
-            start_at = chunk.start if begin == edge else int(batch.positions[begin - 1])
-            end_at = chunk.end if end == edge + chunk.rows else int(batch.positions[end - 1])
-            chunks.append(msgspec.structs.replace(chunk, start=start_at, end=end_at, rows=end - begin))
-        edge += chunk.rows
+        if begin < end or (rows == 0 and (first <= edge < last or edge == last == len(batch.flags))):
+            if len(unit) > 1:
+                chunks += unit
+            else:
+                start_at = chunk.start if begin == edge else int(batch.positions[begin - 1])
+                end_at = chunk.end if end == edge + rows else int(batch.positions[end - 1])
+                chunks.append(msgspec.structs.replace(chunk, start=start_at, end=end_at, rows=end - begin))
+        edge += rows
     offsets = np.concatenate(([0], np.cumsum(batch.lengths, dtype=np.int64)))
     return msgspec.structs.replace(
         batch,

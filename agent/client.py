@@ -1,4 +1,4 @@
-"""HTTP to the aggregator: two requests, and what each of their answers means."""
+"""HTTP to the aggregator: three requests, and what each of their answers means."""
 
 from __future__ import annotations
 
@@ -37,6 +37,9 @@ _VANISHED_AFTER_S: Final = 10
 _PROBE_EVERY_S: Final = 3
 _RETRY_AFTER_MAX_S: Final = 300.0
 
+# Taken; or not known to an aggregator of a former version, which is as good.
+_HEARD: Final = frozenset({204, 404})
+
 _COMMITTED: Final = msgspec.json.Decoder(Committed)
 _REFUSAL: Final = msgspec.json.Decoder(Refusal)
 
@@ -72,7 +75,7 @@ class Client:
     async def send(self, data: bytes) -> Answer:
         """POST one compressed batch. Raises `UnavailableError` or `RefusedError`."""
         headers = {"Content-Type": CONTENT_TYPE, "Content-Encoding": CONTENT_ENCODING}
-        return await self._ask("POST", "/v1/batches", headers, data=data)
+        return _meaning(*await self._ask("POST", "/v1/batches", headers, data=data))
 
     async def positions(self, sources: Collection[bytes]) -> Answer:
         """GET the committed positions of ``sources``; of none, to learn which store it is.
@@ -81,14 +84,21 @@ class Client:
         """
         asked = [("cluster", self._origin.cluster), ("node", self._origin.node)]
         try:
-            answer = await self._ask(
-                "GET", "/v1/positions", {}, params=asked + [("source", source.hex()) for source in sources]
-            )
+            asked += [("source", source.hex()) for source in sources]
+            answer = _meaning(*await self._ask("GET", "/v1/positions", {}, params=asked))
         except RefusedError as error:
             raise UnavailableError(f"positions refused: {error}") from error
         if not answer.committed.keys() >= set(sources):
             raise UnavailableError(f"{self._url} does not say where to read on")
         return answer
+
+    async def heartbeat(self, data: bytes) -> None:
+        """POST one encoded heartbeat. Raises `UnavailableError` or `RefusedError` if it was not taken."""
+        status, headers, body = await self._ask(
+            "POST", "/v1/heartbeats", {"Content-Type": "application/json"}, data=data
+        )
+        if status not in _HEARD:
+            _meaning(status, headers, body)
 
     async def _ask(
         self,
@@ -98,7 +108,8 @@ class Client:
         *,
         data: bytes | None = None,
         params: list[tuple[str, str]] | None = None,
-    ) -> Answer:
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and body of the answer. Raises `UnavailableError` if there is none."""
         if self._token_file is not None:
             headers |= await asyncio.to_thread(_credentials, self._token_file)
         trusted = await asyncio.to_thread(self._trust.context) if self._url.startswith("https:") else True
@@ -114,8 +125,7 @@ class Client:
                 allow_redirects=False,
                 skip_auto_headers=["User-Agent"],
             ) as response:
-                body = await _body(response)
-                return _meaning(response.status, response.headers, body)
+                return response.status, response.headers, await _body(response)
         except aiohttp.ClientConnectorCertificateError as error:
             raise UnavailableError(_mistrust(self._url, error.certificate_error)) from error
         except aiohttp.ClientError as error:

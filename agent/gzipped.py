@@ -216,6 +216,23 @@ class GzippedFile(LogFile):
         is_over = position == self._trailer if self._end is None else True
         self.size = position if is_over else max(self._trailer or 1, position + 1)
 
+    def skip(self, position: int, line_start: int) -> None:  # noqa: ARG002 - found by unpacking
+        """Read on from ``position``, shipped with the file before it; without I/O."""
+        committed = self.committed
+        self.place(position)
+        self.committed = committed
+
+    def head(self, size: int) -> tuple[bytes, bool]:
+        """The first ``size`` bytes or more, or all; and whether those are all. Raises `OSError`, `UnpackError`."""
+        unpacker = Unpacker(self.descriptor)
+        pieces: list[bytes] = []
+        while unpacker.offset < size:
+            piece = unpacker.piece()
+            if not piece:
+                return b"".join(pieces), True
+            pieces.append(piece)
+        return b"".join(pieces), False
+
     def unpack(self, kept_bytes_max: int) -> tuple[bytes, int] | None:
         """The next whole lines, and the offset of the first; None if this step found none.
 

@@ -15,6 +15,7 @@ from agent.assemble import Assembly
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from agent.carry import Carry
     from agent.logfile import LogFile
     from agent.stretch import Stretch
 
@@ -32,9 +33,13 @@ class Holding:
         self._files: dict[LogFile, None] = {}
         self.held_bytes = 0
 
-    def close(self, now_s: float) -> list[LogFile]:
+    def close(self, now_s: float, carry: Carry | None = None) -> list[LogFile]:
         """Files whose lines shall wait no longer by ``now_s``, monotonic: from now on readable."""
-        closing = [file for file in self._files if not file.held or now_s >= file.held_until_s]
+        closing = [
+            file
+            for file in self._files
+            if not file.held or (now_s >= file.held_until_s and not (carry is not None and carry.holds_on(file, now_s)))
+        ]
         for file in closing:
             file.closing = bool(file.held)
             del self._files[file]
@@ -58,14 +63,16 @@ class Holding:
             self._files[file] = None
             self.held_bytes += len(file.held)
 
-    def segments(self, blocks: Iterable[Stretch], opened: Iterable[bool], now_ns: int) -> Iterator[join.Segment]:
+    def segments(
+        self, blocks: Iterable[Stretch], opened: Iterable[bool], now_ns: int, carry: Carry
+    ) -> Iterator[join.Segment]:
         """What is known of the file of each block; ``opened``: whether a line was open before it."""
         for block, is_open in zip(blocks, opened, strict=True):
             file = block.file
             closed_ns = join.NEVER
             if block.is_last or is_open or self.held_bytes > HELD_BYTES_MAX:
                 closed_ns = join.ALWAYS  # of an open line, what was read would not be read again
-            elif file.searched >= file.size:
+            elif file.searched >= file.size and not carry.awaits(file):
                 closed_ns = now_ns - join.CLOSED_AFTER_NS
             how = file.treatment
             yield join.Segment(

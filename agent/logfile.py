@@ -19,6 +19,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from agent.assemble import Assembly
+from agent.errors import ReplacedError
 from agent.identity import FIRST_LINE_BYTES_MAX, first_line, source_of
 from agent.lines import Format, detect
 from agent.rules import PLAIN
@@ -79,6 +80,7 @@ class LogFile:
         "spoilt",
         "time_ns",
         "treatment",
+        "undecided_s",
     )
 
     def __init__(self, directory: str, container: Container, entry: Entry, treatment: Treatment = PLAIN) -> None:
@@ -98,6 +100,8 @@ class LogFile:
         self.held = b""
         self.held_until_s = 0.0
         self.closing = False
+        # Since when, monotonic, its beginning is waited for to see how the file before it ends; None if it is not.
+        self.undecided_s: float | None = None
         self.shipped = 0
         self.committed = 0
         # The aggregator said where to read on, and reading stands there.
@@ -238,7 +242,21 @@ class LogFile:
         self.read = self.searched = line_start
         self.hold(b"")
         self.assembly = Assembly(position)
+        self.undecided_s = None
         self.placed = True
+
+    def skip(self, position: int, line_start: int) -> None:
+        """Read on from ``position``, shipped with the file before it, and from ``line_start``; without I/O."""
+        committed = self.committed
+        self._place_at(position, line_start)
+        self.committed = committed
+
+    def head(self, size: int) -> tuple[bytes, bool]:
+        """The first ``size`` bytes, or all there are; and whether those are all. Raises `OSError`, `ReplacedError`."""
+        data = self._bytes_at(0, size)
+        if self.is_replaced():
+            raise ReplacedError
+        return data, len(data) < size
 
     def hold(self, lines: bytes, until_s: float = 0.0) -> None:
         """Hold ``lines``, those before `read`, until more has been read, or until that monotonic time."""

@@ -24,6 +24,7 @@ stands between two pieces is little. `agent.assemble` passes all other lines by.
 
 from __future__ import annotations
 
+import copy
 from typing import Final
 
 import msgspec
@@ -88,6 +89,11 @@ class _OpenLine:
         self.full = min(self.full, self.completed + piece.end - piece.start - _POSITIONS_KEPT)
         self._keep(piece.text, record_bytes_max)
 
+    def copy(self) -> _OpenLine:
+        copied = copy.copy(self)
+        copied.body = bytearray(self.body)
+        return copied
+
     def _keep(self, text: memoryview, record_bytes_max: int) -> None:
         room = record_bytes_max - len(self.body)
         if len(text) > room:
@@ -118,6 +124,17 @@ class OpenLines:
     def start(self) -> int | None:
         """Offset in the file of the oldest one; None if none is open."""
         return next((line.start for line in self._by_stream.values()), None)
+
+    @property
+    def time(self) -> int | None:
+        """The time of the first piece of the youngest one, ns; None if none is open."""
+        return max((line.time for line in self._by_stream.values()), default=None)
+
+    def copy(self) -> OpenLines:
+        """The same lines, which can go on another way."""
+        copied = OpenLines()
+        copied._by_stream = {stream: line.copy() for stream, line in self._by_stream.items()}
+        return copied
 
     def take(self, line: Line, record_bytes_max: int) -> list[Record]:
         """What the next ``line`` of the file completes, by position.

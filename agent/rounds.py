@@ -9,12 +9,16 @@ from agent.logfile import LogFile
 
 
 class Part(msgspec.Struct, frozen=True):
-    """Consecutive records of one file within a round: ``rows`` of them, continuing ``start``, reaching ``end``."""
+    """Consecutive records of one file within a round: ``rows`` of them, continuing ``start``, reaching ``end``.
+
+    ``joint``: they go on in those of the next part, as `wire.batch.Chunk` has it.
+    """
 
     file: LogFile
     start: int
     end: int
     rows: int
+    joint: bool = False
 
 
 class Round(msgspec.Struct, frozen=True):

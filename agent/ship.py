@@ -72,19 +72,20 @@ class Shipper:
         self._backoff.reset()
         self._metrics.batches.labels("too_large" if error.too_large else "refused").inc()
         batch = await asyncio.to_thread(unseal, sealed)
-        if sealed.rows <= 1:
+        pieces = halves(batch)
+        if pieces is None:
             chunk = next((chunk for chunk in batch.chunks if chunk.rows), batch.chunks[0])
-            if not sealed.rows or batch.flags[0] & Flag.GAP:
+            if (batch.flags & Flag.GAP).all():
                 raise GapRefusedError(error, f"{chunk.namespace}/{chunk.pod}", chunk.container)
             self.refused = str(error)
-            self._metrics.refused_records.inc()
+            self._metrics.refused_records.inc(sealed.rows)
             _log.error(
                 "record refused for good, a gap record takes its place",
                 extra=fields(pod=f"{chunk.namespace}/{chunk.pod}", container=chunk.container, reason=error),
             )
             await self._deliver(seal_batch(in_its_place(batch, error.rule), sealed.epoch))
             return
-        for half in halves(batch):
+        for half in pieces:
             await self._deliver(await asyncio.to_thread(seal_batch, half, sealed.epoch))
 
     def _heard(self) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from agent import join
 from agent.accounts import Accounts, lag
 from agent.assemble import Records, assemble, flush
+from agent.carry import Carried, Carry, Verdict
 from agent.errors import ReplacedError, UnpackError
 from agent.following import Following
 from agent.forecast import Rotation
@@ -31,6 +32,7 @@ from agent.rules import Rules
 from agent.sieve import Sieve
 from agent.stretch import Stretch, held, read
 from agent.unfinished import PARSERS, Unfinished, is_over
+from agent.unpacking import Unpacking
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -50,8 +52,6 @@ PATIENCE_S: Final = 30.0
 THOROUGH_EVERY_S: Final = 3.0
 # A file that has not grown for this long is asked only every other time: with thousands of them, to ask is what costs.
 IDLE_AFTER_S: Final = 10.0
-# Compressed files that are being unpacked at once, a megabyte each; the others wait for their turn.
-UNPACKING_MAX: Final = 4
 
 
 class Tail:
@@ -84,13 +84,16 @@ class Tail:
         self._idle: list[tuple[LogFile, int]] = []
         self._is_idle_asked = False
         self._ready: dict[LogFile, None] = {}
-        # Those that have something to read, but whose pod is over its rate; those whose turn to be unpacked is to come.
+        # Those that have something to read, but whose pod is over its rate; those whose turn to be unpacked is to come,
+        # or of which it is not known whether they go on with the file before.
         self._deferred: list[LogFile] = []
         self._queued: list[LogFile] = []
         self._holding = Holding()
+        self._carry = Carry(self._directories, record_bytes_max, self._joined_bytes_max)
+        self._carried: list[Round] = []
         # Those that have grown a little since the look before the last.
         self._young: dict[LogFile, None] = {}
-        self._unpacking: set[GzippedFile] = set()
+        self._unpacking = Unpacking()
         self._thorough_s = 0.0
         self._unfinished = Unfinished(record_bytes_max, self._following.set_aside, metrics)
 
@@ -110,7 +113,7 @@ class Tail:
     def look(self) -> bool:
         """See which files have grown; open, identify and close where it is time. Whether something can be read."""
         now_s = time.monotonic()
-        closing = self._holding.close(now_s)
+        closing = self._holding.close(now_s, self._carry)
         if self._following.unsettled or now_s >= self._thorough_s:
             self._look_at_all(now_s)
             return bool(self._ready)
@@ -225,7 +228,8 @@ class Tail:
     def read_round(self) -> list[Round]:
         """The next records, a bounded number of bytes of them, every container in its turn; none if there are none."""
         blocks = list(self._blocks())
-        rounds = self._rounds(blocks)
+        rounds = self._carried + self._rounds(blocks)
+        self._carried = []
         found = self._unfinished.beyond_limit([block.file for block in blocks])
         return rounds + [self._round(records, [file]) for file, records in found]
 
@@ -290,21 +294,22 @@ class Tail:
         for ready in list(self._ready):
             # Only the oldest one of a container that has something: generations are read one after another.
             siblings = self._directories.get(ready.directory, ())
-            file = next((file for file in siblings if file.readable), None)
-            if file is None or ready.directory in served:
+            oldest = next((file for file in siblings if file.readable), None)
+            if oldest is None or ready.directory in served:
                 continue
             served.add(ready.directory)
-            if self._rates.defers(file, now_s):  # another container of its pod has just been read
+            if self._rates.defers(oldest, now_s):  # another container of its pod has just been read
                 self._ready.pop(ready)
                 self._deferred.append(ready)
                 continue
-            if isinstance(file, GzippedFile) and not self._may_unpack(file):
+            file = self._carry_over(oldest, now_s)
+            if file is None or not self._unpacking.admits(file, self._deferred):
                 self._ready.pop(ready)
                 self._queued.append(ready)
                 continue
             block = self._read(file)
             # Whoever was served comes last next time, and whoever had its turn.
-            for each in (ready, file):
+            for each in (ready, oldest):
                 self._ready.pop(each, None)
                 self._ready[each] = None
             if block is not None:
@@ -326,17 +331,25 @@ class Tail:
             self._following.set_aside(file, error)
         return None
 
-    def _may_unpack(self, file: GzippedFile) -> bool:
-        """Whether there is a place for ``file``: at need, that of one whose pod is over its rate."""
-        self._unpacking = {each for each in self._unpacking if each.is_unpacking and each.readable}
-        if file not in self._unpacking and len(self._unpacking) >= UNPACKING_MAX:
-            idle = next((each for each in self._deferred if each in self._unpacking), None)
-            if not isinstance(idle, GzippedFile):
-                return False
-            idle.rest()
-            self._unpacking.remove(idle)
-        self._unpacking.add(file)
-        return True
+    def _carry_over(self, file: LogFile, now_s: float) -> LogFile | None:
+        """See to what is open at the end of the file before ``file``. Which of both is read now; None if neither."""
+        before = self._carry.before(file)
+        found = Verdict.NOTHING if before is None else self._carry.decide(before, file, now_s)
+        if before is None or found is Verdict.NOTHING:
+            return file
+        if found is Verdict.WAIT:
+            return None
+        if found is Verdict.APART and before.held:
+            before.closing = True
+            return before
+        if isinstance(found, Carried):
+            self._carried.append(self._round(found.records, [before, file], joint=True))
+            found.leave(before, file)
+            self._rates.take(file, found.position, now_s)
+            self._count_read(file, found.position)
+        else:
+            self._carried += [self._round(records, [before]) for _, records in self._unfinished.rotated(before)]
+        return file
 
     def _rounds(self, blocks: list[Stretch]) -> list[Round]:
         """The records of ``blocks``, for each format there is."""
@@ -349,20 +362,28 @@ class Tail:
     def _parse(self, blocks: list[Stretch], parse: Parser) -> Round:
         segments = [block.segment for block in blocks]
         for block in blocks:
-            self._metrics.read_bytes.inc(len(block.data))
-            self._accounts.of(block.file.directory).read_bytes += len(block.data)
+            self._count_read(block.file, len(block.data))
         lines = parse([piece for block in blocks for piece in (block.held, block.data)], segments)
         files = [block.file for block in blocks]
         opened = [bool(file.assembly.open_lines) for file in files]
         records = assemble(lines, [file.assembly for file in files], segments, self._record_bytes_max)
         now_ns = time.time_ns()
-        joined = join.join(records, list(self._holding.segments(blocks, opened, now_ns)), self._joined_bytes_max)
+        joined = join.join(
+            records, list(self._holding.segments(blocks, opened, now_ns, self._carry)), self._joined_bytes_max
+        )
         found = self._round(joined.records, files)
         self._holding.hold(blocks, joined, now_ns)
         return found
 
-    def _round(self, records: Records, files: list[LogFile]) -> Round:
-        """What is left of ``records`` by the rules of ``files``; a file is reached further also if nothing is left."""
+    def _count_read(self, file: LogFile, new_bytes: int) -> None:
+        self._metrics.read_bytes.inc(new_bytes)
+        self._accounts.of(file.directory).read_bytes += new_bytes
+
+    def _round(self, records: Records, files: list[LogFile], *, joint: bool = False) -> Round:
+        """What is left of ``records`` by the rules of ``files``; a file is reached further also if nothing is left.
+
+        ``joint``: the records of the first of two files go on in the second.
+        """
         lasts = (records.rows.cumsum() - 1).tolist()
         for file, rows, last in zip(files, records.rows.tolist(), lasts, strict=True):
             if rows:
@@ -371,6 +392,6 @@ class Tail:
         parts = []
         for file, rows, end in zip(files, left.rows.tolist(), left.ends.tolist(), strict=True):
             if rows or end > file.shipped:
-                parts.append(Part(file, file.shipped, end, rows))
+                parts.append(Part(file, file.shipped, end, rows, joint=joint and file is files[0]))
                 file.shipped = end
         return Round(left, tuple(parts))

@@ -95,6 +95,10 @@ class Unfinished:
                 if size >= _OVERDUE_BYTES_MAX:
                     return
 
+    def rotated(self, file: LogFile) -> Iterator[tuple[LogFile, Records]]:
+        """Those of ``file``, which do not go on in the next one."""
+        yield from self._delivered(file, "rotated")
+
     def _delivered(self, file: LogFile, reason: str, *, is_cut_off: bool = False) -> Iterator[tuple[LogFile, Records]]:
         self._holding.pop(file, None)
         try:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 SOURCE_BYTES = 16
+DAY_NS = 86_400_000_000_000
 
 
 class Flag(enum.IntFlag):
@@ -35,6 +36,10 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     ``source``: 16 bytes. ``start``: the position these records continue from; ``end``: the position reached once they
     are stored (at least the last record's; more if the file's following lines were dropped on purpose). Byte offsets in
     the uncompressed file. ``rows``: how many rows of the batch's columns belong here; may be 0.
+
+    ``joint``: records go on from the end of this file in the beginning of the next one. This chunk and the one behind
+    it, of that file, are stored together or not at all, and only if the store stands at the ``start`` of both; both
+    ends are durable, wherever their last rows stand. All their rows are of one day (UTC).
     """
 
     source: bytes
@@ -46,6 +51,7 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     container: str
     restart: int
     rows: int
+    joint: bool
 
 
 class Batch(msgspec.Struct, frozen=True, eq=False):

@@ -7,7 +7,7 @@ The format, version 1 (`Content-Type: application/x-logboom-batch`; on the wire 
 
     version            int, 1
     cluster node agent str
-    chunks             array of [source bin(16), start, end, namespace, pod, uid, container, restart, rows]
+    chunks             array of [source bin(16), start, end, namespace, pod, uid, container, restart, rows, joint bool]
     times              bin, rows x int64   little-endian, ns since the epoch
     positions          bin, rows x uint64  little-endian
     flags              bin, rows x uint8
@@ -26,7 +26,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from wire.batch import FLAGS_ALL, SOURCE_BYTES, Batch, Chunk
+from wire.batch import DAY_NS, FLAGS_ALL, SOURCE_BYTES, Batch, Chunk
 from wire.errors import BatchError, BatchTooLargeError
 
 if TYPE_CHECKING:
@@ -59,9 +59,11 @@ RULES: Final = {
     "chunks": "there are at most CHUNKS_MAX chunks",
     "rows": "there are at most ROWS_MAX rows, and the chunks' rows are none below 0 and add up to the columns'",
     "columns": "every column's size in bytes is its item size times the same number of rows",
-    "names": "names are at most NAME_BYTES_MAX bytes; node, namespace, pod, uid and container are not empty",
+    "names": "names are at most NAME_BYTES_MAX bytes, without NUL; node, namespace, pod, uid and container not empty",
     "source": "a source has SOURCE_BYTES bytes, and its chunks in one batch continue each other",
     "range": "0 <= start <= end <= POSITION_MAX, and restart is not below 0",
+    "joint": "a joint chunk has bytes, and the next one is of the same run, from 0 on, not joint; "
+    "rows of both are of one day",
     "positions": "positions rise strictly inside a chunk, above its start and up to its end",
     "times": "times are between 0 and TIME_NS_MAX",
     "flags": "flags have no unknown bit",
@@ -180,6 +182,7 @@ def decode(data: bytes, *, limited: bool = True) -> Batch:
     )
     _check_headers(batch)
     _check_columns(batch)
+    _check_joints(batch)
     return batch
 
 
@@ -238,6 +241,8 @@ def _check_headers(batch: Batch) -> None:
 def _check_name(name: str, value: str, *, required: bool) -> None:
     if required and not value:
         raise BatchError("names", f"{name} is empty")
+    if "\0" in value:
+        raise BatchError("names", f"{name} has a NUL")
     size = len(value.encode("utf-8", "surrogatepass"))
     if size > NAME_BYTES_MAX:
         raise BatchError("names", f"{name}: at most {NAME_BYTES_MAX} bytes, found {size}")
@@ -277,3 +282,29 @@ def _check_positions(batch: Batch) -> None:
     if beyond.size:
         chunk = filled[int(beyond[0])]
         raise BatchError("positions", f"source {chunk.source.hex()}: a position lies beyond the end {chunk.end}")
+
+
+def _check_joints(batch: Batch) -> None:
+    """A record that goes on in the next file is of both chunks, which an insert of one day must hold."""
+    first = 0
+    for number, chunk in enumerate(batch.chunks):
+        if chunk.joint:
+            follower = batch.chunks[number + 1] if number + 1 < len(batch.chunks) else None
+            if follower is None or not _is_pair(chunk, follower):
+                raise BatchError("joint", f"chunk {number}: {_range(chunk)} is followed by {_range(follower)}")
+            days = batch.times[first : first + chunk.rows + follower.rows] // DAY_NS
+            if days.size and days.min() != days.max():
+                raise BatchError("joint", f"chunk {number}: rows of days {days.min()} to {days.max()}")
+        first += chunk.rows
+
+
+def _is_pair(chunk: Chunk, follower: Chunk) -> bool:
+    """Whether ``follower`` may stand behind the joint ``chunk``."""
+    run = (chunk.namespace, chunk.pod, chunk.uid, chunk.container, chunk.restart)
+    is_same_run = run == (follower.namespace, follower.pod, follower.uid, follower.container, follower.restart)
+    is_next = follower.start == 0 < follower.end and not follower.joint
+    return is_same_run and is_next and chunk.start < chunk.end
+
+
+def _range(chunk: Chunk | None) -> str:
+    return "none" if chunk is None else f"{chunk.source.hex()} {chunk.start} to {chunk.end}"

@@ -9,6 +9,7 @@ queries     GET /query; what puts the query side into the application
 following   what requests to /tail and /context ask for
 tails       GET /tail
 context     GET /context
+nodes       POST /v1/heartbeats; GET /nodes, /completeness
 labels      GET /labels, /labels/{name}/values, /streams
 turnstile   how many queries run and wait at a time
 refusals    what the engine's failures are in HTTP

@@ -5,12 +5,16 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from aggregator.api.described import QUERY_REFUSALS, TEXT, Json, content, parameters, responses
 from aggregator.api.described_following import following_paths
+from aggregator.api.nodes import CompletenessList, NodeList
 from aggregator.api.parameters import CATALOGUE, QUERY
 from aggregator.store.rendering import CSV_HEADER, FLAGS
 from service.web import json_response
 from wire.answers import SOURCES_PER_REQUEST_MAX, STORE_HEADER
+from wire.heartbeat import Heartbeat
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -39,9 +43,9 @@ def document(rows_max: int) -> Json:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "paths": _query_paths(rows_max) | following_paths() | _agent_paths() | _operation_paths(),
+        "paths": _query_paths(rows_max) | following_paths() | _node_paths() | _agent_paths() | _operation_paths(),
         "components": {
-            "schemas": {"Refusal": _REFUSAL, "Record": _RECORD, "Committed": _COMMITTED},
+            "schemas": {"Refusal": _REFUSAL, "Record": _RECORD, "Committed": _COMMITTED} | _NODE_SCHEMAS,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{}, {"token": []}],
@@ -85,6 +89,10 @@ _COMMITTED: Final = {
     },
     "required": ["committed"],
 }
+_NODE_REFERENCES, _node_schemas = msgspec.json.schema_components(
+    (NodeList, CompletenessList, Heartbeat), ref_template="#/components/schemas/{name}"
+)
+_NODE_SCHEMAS: Final[Json] = msgspec.json.decode(msgspec.json.encode(_node_schemas))  # default values as JSON has them
 
 
 def _query_paths(rows_max: int) -> Json:
@@ -113,6 +121,33 @@ def _query_paths(rows_max: int) -> Json:
         "/labels/{name}/values": {"get": _catalogue("Values of a label", "values", TEXT, [name])},
         "/streams": {
             "get": _catalogue("Labels of every stream", "streams", {"type": "object", "additionalProperties": TEXT}, [])
+        },
+    }
+
+
+def _node_paths() -> Json:
+    nodes, completeness, heartbeat = _NODE_REFERENCES
+    json = "application/json"
+    return {
+        "/nodes": {
+            "get": {
+                "summary": "Every agent, as it spoke last",
+                "responses": responses({200: content("Heard within a day.", json, nodes)}, (400, 401, 403)),
+            }
+        },
+        "/completeness": {
+            "get": {
+                "summary": "What each container's node has, what is stored, what is lost",
+                "parameters": parameters(CATALOGUE),
+                "responses": responses({200: content("By container.", json, completeness)}, QUERY_REFUSALS),
+            }
+        },
+        "/v1/heartbeats": {
+            "post": {
+                "summary": "Hear what an agent says of itself",
+                "requestBody": {"required": True, "content": {json: {"schema": heartbeat}}},
+                "responses": responses({204: {"description": "Heard."}}, (400, 401, 403, 408, 413)),
+            }
         },
     }
 

@@ -19,6 +19,7 @@ from aiohttp import web
 from aggregator.api.accounting import AnswerCutError, QueryMetrics, TailMetrics, outcome_of
 from aggregator.api.context import Context
 from aggregator.api.labels import Catalogue
+from aggregator.api.nodes import NodeHandlers
 from aggregator.api.openapi import openapi_handler
 from aggregator.api.parameters import Asked, asked
 from aggregator.api.refusals import refused
@@ -26,6 +27,7 @@ from aggregator.api.tails import Tails
 from aggregator.api.turnstile import Turnstile
 from aggregator.api.welcome import welcome
 from aggregator.errors import StoreError
+from aggregator.nodes import Nodes
 from aggregator.query.budget import Budget
 from aggregator.query.logs import pieces
 from aggregator.store.engine import Engine, Limits
@@ -84,7 +86,7 @@ def add_queries(
     live: Live,
     stall_s: float = STALL_S,
 ) -> None:
-    """Put ``/``, ``/query``, ``/labels``, ``/labels/{name}/values``, ``/streams``, ``/openapi.json`` into ``app``."""
+    """Put into ``app`` what answers questions: ``/``, ``/query``, ``/labels``, ``/nodes`` and so on."""
     turnstile = Turnstile(limits.concurrent, limits.waiting, limits.time_s)
     metrics = QueryMetrics(registry, turnstile)
     catalogue = Catalogue(engine, _engine_limits(limits, limits.time_s), turnstile, metrics)
@@ -100,6 +102,11 @@ def add_queries(
     app.on_shutdown.append(tails.close)
     context = Context(engine, _engine_limits(limits, limits.time_s), limits.answer_bytes, turnstile, metrics)
     app.router.add_get("/context", context.get, allow_head=False)
+    known = Nodes(registry)
+    nodes = NodeHandlers(known, engine, _engine_limits(limits, limits.time_s), turnstile, metrics)
+    app.router.add_post("/v1/heartbeats", nodes.heartbeat)
+    app.router.add_get("/nodes", nodes.nodes, allow_head=False)
+    app.router.add_get("/completeness", nodes.completeness, allow_head=False)
 
 
 class Queries:

@@ -69,3 +69,9 @@ def _calendar_ns(text: str) -> int:
         raise ValueError(f"{text!r} is not a time: {error}") from error
     seconds = (whole - _EPOCH_START) // dt.timedelta(seconds=1)
     return seconds * 1_000_000_000 + int((fraction or "").ljust(9, "0"))
+
+
+def rfc3339(time_ns: int) -> str:
+    """A point in time as answers have it: UTC, nine digits after the second."""
+    seconds, fraction = divmod(time_ns, 1_000_000_000)
+    return f"{_EPOCH_START + dt.timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}.{fraction:09}Z"

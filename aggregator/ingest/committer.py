@@ -46,7 +46,8 @@ GATHER_S: Final = 0.1
 # Measured: inserts above this size are hardly cheaper per row. A request alone is never larger
 # (`wire.codec.BATCH_BYTES_MAX`).
 GROUP_BYTES_MAX: Final = 32 << 20
-# Below `store.engine.INSERT_ROWS_MAX` and not below `wire.codec.ROWS_MAX`: an insert must become one block.
+# Below `store.engine.INSERT_ROWS_MAX`, for an insert must become one block, and not below what one request may have
+# (`wire.codec.ROWS_MAX`, `CHUNKS_MAX`).
 GROUP_ROWS_MAX: Final = (1 << 20) - 1
 # Nodes under suspicion that are remembered; forgetting one costs another failed group.
 _SUSPECTS_MAX: Final = 10_000
@@ -90,6 +91,11 @@ class _Waiting(msgspec.Struct, frozen=True, eq=False):
     batch: Batch
     size_bytes: int
     answer: asyncio.Future[Outcome]
+
+    @property
+    def rows(self) -> int:
+        """At most so many rows are inserted for it: each chunk may have a marker."""
+        return len(self.batch.flags) + len(self.batch.chunks)
 
     @property
     def sender(self) -> tuple[str, str]:
@@ -139,7 +145,7 @@ class Committer:
         waiting = _Waiting(batch, size_bytes, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._waiting_bytes += size_bytes
-        self._waiting_rows += len(batch.flags)
+        self._waiting_rows += waiting.rows
         self._wake.set()
         return await waiting.answer
 
@@ -192,13 +198,13 @@ class Committer:
         while self._waiting:
             first = self._waiting[0]
             size += first.size_bytes
-            rows += len(first.batch.flags)
+            rows += first.rows
             suspect = first.sender in self._suspects
             if group and (suspect or size > GROUP_BYTES_MAX or rows > GROUP_ROWS_MAX):
                 break
             group.append(self._waiting.popleft())
             self._waiting_bytes -= first.size_bytes
-            self._waiting_rows -= len(first.batch.flags)
+            self._waiting_rows -= first.rows
             if suspect:
                 break
         return group

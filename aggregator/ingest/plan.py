@@ -37,10 +37,10 @@ class Insert(msgspec.Struct, frozen=True):
 class Plan(msgspec.Struct, frozen=True):
     """What to do with a group of requests.
 
-    ``inserts``: to be made one after another. ``reached``: the position of each source of the group afterwards.
-    ``refused``: the requests with a hole. ``rows_new`` and ``bytes_new`` are in ``inserts``; ``rows_trimmed`` were
-    stored already; ``rows_expired`` are older than what is kept; ``rows_cut`` would need more than `INSERTS_MAX`
-    inserts, and their sources have not reached them.
+    ``inserts``: to be made one after another, markers in them. ``reached``: the position of each source of the group
+    afterwards. ``refused``: the requests that do not fit. ``rows_new`` and ``bytes_new`` are in ``inserts``;
+    ``rows_trimmed`` were stored already; ``rows_expired`` are older than what is kept; ``rows_cut`` would need more
+    than `INSERTS_MAX` inserts, and their sources have not reached them.
     """
 
     inserts: tuple[Insert, ...]
@@ -65,12 +65,12 @@ def plan(batches: Sequence[Batch], committed: Mapping[bytes, int], pods: PodStre
     streams = [pods.of(batches[piece.request], piece.chunk) for piece in trimmed.pieces]
     numbers = np.array([(out.number, err.number) for out, err in streams], np.uint64)
     rows = rows_of.gather(batches, trimmed.pieces, numbers)
-    order = rows_of.order(rows, [piece.chunk.source for piece in trimmed.pieces], oldest_day)
+    order = rows_of.order(rows, trimmed.pieces, oldest_day)
     if len(order.days) > INSERTS_MAX:
         reached |= _cut(trimmed, rows, order, committed)
     kept = (order.insert != rows_of.EXPIRED) & (order.insert < INSERTS_MAX)
-    new = int(np.count_nonzero(kept))
-    expired = int(np.count_nonzero(order.insert == rows_of.EXPIRED))
+    new = int(np.count_nonzero(kept & ~rows.markers))
+    expired = int(np.count_nonzero((order.insert == rows_of.EXPIRED) & ~rows.markers))
     return Plan(
         tuple(_insert(number, day, rows, order, streams) for number, day in enumerate(order.days[:INSERTS_MAX])),
         reached,
@@ -79,7 +79,7 @@ def plan(batches: Sequence[Batch], committed: Mapping[bytes, int], pods: PodStre
         bytes_new=int(rows.lengths[kept].sum(dtype=np.int64)),
         rows_trimmed=trimmed.rows_trimmed,
         rows_expired=expired,
-        rows_cut=len(kept) - new - expired,
+        rows_cut=int(np.count_nonzero(~rows.markers)) - new - expired,
     )
 
 
@@ -89,7 +89,7 @@ def _insert(
     chosen = order.insert == number
     whole = bool(chosen.all())
     seen = np.zeros(2 * len(streams), np.bool_)
-    seen[(2 * rows.piece + rows.stderr)[chosen]] = True
+    seen[(2 * rows.piece + rows.stderr)[chosen & ~rows.markers]] = True
     both = [streams[which // 2][which % 2] for which in np.flatnonzero(seen).tolist()]
     used = {stream.number: stream for stream in both}
     return Insert(day, tuple(used.values()), rows.columns if whole else rows.columns.filter(columns.mask(chosen)))

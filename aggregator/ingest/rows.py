@@ -5,7 +5,7 @@ No Python runs per row: what is the same for a whole chunk is repeated by numpy,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 import numpy as np
@@ -13,25 +13,28 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from aggregator.store import columns
-from wire.batch import SOURCE_BYTES, Batch, Flag
+from aggregator.store.schema import MARKER_NAMESPACE, MARKER_STREAM
+from wire.batch import DAY_NS, SOURCE_BYTES, Batch, Flag
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aggregator.ingest.trim import Piece
 
-DAY_NS: Final = 86_400_000_000_000
 # Days of every time a batch may have (`wire.codec.TIME_NS_MAX`) fit into so many bits.
 _DAY_BITS: Final = 17
 
 EXPIRED: Final = -1
 
+_T = TypeVar("_T", bound=np.generic)
+
 
 class Rows(msgspec.Struct, frozen=True):
-    """Rows ready for the engine, n of them, each source's in file order.
+    """Rows ready for the engine, n of them, each source's in file order; a piece's marker is its last row.
 
     ``columns``: Arrow columns of ``logs``. ``days``: int64[n], days since 1970-01-01 UTC. ``piece``: int64[n], which
     of the pieces a row came from. ``stderr``: int64[n], 1 for stderr. ``positions``: uint64[n]. ``lengths``: uint32[n].
+    ``markers``: bool[n], true for what is no record.
     """
 
     columns: pa.RecordBatch
@@ -40,6 +43,7 @@ class Rows(msgspec.Struct, frozen=True):
     stderr: npt.NDArray[np.int64]
     positions: npt.NDArray[np.uint64]
     lengths: npt.NDArray[np.uint32]
+    markers: npt.NDArray[np.bool_]
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -57,21 +61,27 @@ def gather(batches: Sequence[Batch], pieces: Sequence[Piece], streams: npt.NDArr
 
     ``streams``: uint64[pieces, 2], stream ids for stdout and for stderr.
     """
-    counts = np.array([piece.last - piece.first for piece in pieces], np.int64)
+    counts = np.array([piece.last - piece.first + (piece.marker > 0) for piece in pieces], np.int64)
     number = np.repeat(np.arange(len(pieces)), counts)
-    times = np.concatenate([batches[piece.request].times[piece.first : piece.last] for piece in pieces])
-    positions = np.concatenate([batches[piece.request].positions[piece.first : piece.last] for piece in pieces])
-    flags = np.concatenate([batches[piece.request].flags[piece.first : piece.last] for piece in pieces])
-    lengths = np.concatenate([batches[piece.request].lengths[piece.first : piece.last] for piece in pieces])
+    times = _column(pieces, [batch.times for batch in batches], [piece.marker_ns for piece in pieces])
+    positions = _column(pieces, [batch.positions for batch in batches], [piece.marker for piece in pieces])
+    flags = _column(pieces, [batch.flags for batch in batches], [0] * len(pieces))
+    lengths = _column(pieces, [batch.lengths for batch in batches], [0] * len(pieces))
+    markers = np.zeros(len(number), np.bool_)
+    markers[counts.cumsum()[[piece.marker > 0 for piece in pieces]] - 1] = True
     stderr = (flags & Flag.STDERR).astype(np.int64)
-    names = {name: code for code, name in enumerate(dict.fromkeys(piece.chunk.namespace for piece in pieces))}
-    codes = np.array([names[piece.chunk.namespace] for piece in pieces], np.int32)
+    spaces = dict.fromkeys(piece.chunk.namespace for piece in pieces)
+    if markers.any():
+        spaces[MARKER_NAMESPACE] = None
+    names = {name: code for code, name in enumerate(spaces)}
+    codes = np.array([names[piece.chunk.namespace] for piece in pieces], np.int32)[number]
+    codes[markers] = names.get(MARKER_NAMESPACE, 0)
+    ids = streams[number, stderr]
+    ids[markers] = MARKER_STREAM
     sources = np.frombuffer(b"".join(piece.chunk.source for piece in pieces), f"V{SOURCE_BYTES}")
     arrays = {
-        "namespace": pa.DictionaryArray.from_arrays(
-            columns.fixed(codes[number], pa.int32()), columns.strings(list(names))
-        ),
-        "stream_id": columns.fixed(streams[number, stderr], pa.uint64()),
+        "namespace": pa.DictionaryArray.from_arrays(columns.fixed(codes, pa.int32()), columns.strings(list(names))),
+        "stream_id": columns.fixed(ids, pa.uint64()),
         "ts": columns.fixed(times, pa.timestamp("ns", "UTC")),
         "source": columns.fixed(sources[number], pa.binary(SOURCE_BYTES)),
         "position": columns.fixed(positions, pa.uint64()),
@@ -79,7 +89,18 @@ def gather(batches: Sequence[Batch], pieces: Sequence[Piece], streams: npt.NDArr
         "body": columns.variable(lengths, _bodies(batches, pieces), pa.binary()),
     }
     table = pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
-    return Rows(table, times // DAY_NS, number, stderr, positions, lengths)
+    return Rows(table, times // DAY_NS, number, stderr, positions, lengths, markers)
+
+
+def _column(pieces: Sequence[Piece], columns_of: Sequence[npt.NDArray[_T]], markers: Sequence[int]) -> npt.NDArray[_T]:
+    """The values of all pieces, each with its marker's behind it, where it has one."""
+    values = []
+    for piece, marker in zip(pieces, markers, strict=True):
+        column = columns_of[piece.request]
+        values.append(column[piece.first : piece.last])
+        if piece.marker:
+            values.append(np.array([marker], column.dtype))
+    return np.concatenate(values)
 
 
 def _bodies(batches: Sequence[Batch], pieces: Sequence[Piece]) -> bytes:
@@ -91,12 +112,12 @@ def _bodies(batches: Sequence[Batch], pieces: Sequence[Piece]) -> bytes:
     return b"".join(slices)
 
 
-def order(rows: Rows, sources: Sequence[bytes], oldest_day: int) -> Order:
+def order(rows: Rows, pieces: Sequence[Piece], oldest_day: int) -> Order:
     """The inserts that store ``rows`` of ``oldest_day`` and later, to be made in this order; each has one day.
 
-    ``sources``: the source of each piece. A source's rows enter in file order, whatever their days: the n-th run of
-    equal days of every source comes before all (n+1)-th runs. So any number of first inserts holds a prefix of every
-    source.
+    A source's rows enter in file order, whatever their days: the n-th run of equal days of every source comes before
+    all (n+1)-th runs. So any number of first inserts holds a prefix of every source. Where a source's rows are tied to
+    those of another, its runs are counted on from there: tied rows, which are of one day, are in one insert.
     """
     insert = np.full(len(rows.days), EXPIRED)
     kept = np.flatnonzero(rows.days >= oldest_day)
@@ -106,9 +127,15 @@ def order(rows: Rows, sources: Sequence[bytes], oldest_day: int) -> Order:
     if (days == days[0]).all():
         insert[kept] = 0
         return Order(insert, (int(days[0]),))
-    code = {source: number for number, source in enumerate(dict.fromkeys(sources))}
-    source = np.array([code[one] for one in sources], np.int64)[rows.piece[kept]]
-    keys, insert[kept] = np.unique((_runs(source, days) << _DAY_BITS) | days, return_inverse=True)
+    code = {source: number for number, source in enumerate(dict.fromkeys(piece.chunk.source for piece in pieces))}
+    piece = rows.piece[kept]
+    source = np.array([code[each.chunk.source] for each in pieces], np.int64)[piece]
+    runs = _runs(source, days)
+    for number in [number for number, each in enumerate(pieces) if each.tied]:
+        tied = int(np.searchsorted(piece, number))
+        if tied < piece.size and piece[tied] == number:  # else it is expired, with the piece before it
+            runs[source == source[tied]] += runs[tied - 1] - runs[tied]
+    keys, insert[kept] = np.unique((runs << _DAY_BITS) | days, return_inverse=True)
     return Order(insert, tuple((keys & ((1 << _DAY_BITS) - 1)).tolist()))
 
 

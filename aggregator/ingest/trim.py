@@ -3,6 +3,9 @@
 A record may take in several lines, and an agent that reads them again may join them another way. So a chunk that begins
 below the committed position must have a record that ends there: then what stands below is stored, and what stands above
 is not. One that has not would bring lines again that are stored; its agent goes back, and reads on from the position.
+
+Joint chunks are new, stored, or refused, as one: they are new only where the store stands at both starts. Of anything
+between their starts and ends, nobody knows how the record in the middle was made.
 """
 
 from __future__ import annotations
@@ -21,20 +24,27 @@ if TYPE_CHECKING:
 
 
 class Piece(msgspec.Struct, frozen=True):
-    """New rows of one chunk: rows ``first`` to ``last`` (exclusive) of the columns of request ``request``."""
+    """New rows of one chunk: rows ``first`` to ``last`` (exclusive) of the columns of request ``request``.
+
+    ``marker``: the position at which the store is to stand behind them, where it is none of theirs; else 0.
+    ``marker_ns``: the time of the marker's row. ``tied``: stored in one insert with the piece before it.
+    """
 
     request: int
     chunk: Chunk
     first: int
     last: int
+    marker: int = 0
+    marker_ns: int = 0
+    tied: bool = False
 
 
 class Trimmed(msgspec.Struct, frozen=True):
     """What is to be done with a group.
 
-    ``pieces``: the new rows, each source's in file order. ``reached``: the position of every accepted source once the
-    pieces are stored. ``refused``: the requests that start beyond what is committed. ``rows_trimmed``: rows left out
-    because they are stored already.
+    ``pieces``: the new rows, and markers, each source's in file order. ``reached``: the position of every accepted
+    source once the pieces are stored. ``refused``: the requests that do not fit what is committed. ``rows_trimmed``:
+    rows left out because they are stored already.
     """
 
     pieces: tuple[Piece, ...]
@@ -67,11 +77,25 @@ def _trim_one(request: int, batch: Batch, committed: Mapping[bytes, int]) -> Tri
     """The new rows of one batch, or None if it has a hole, or a record across what is committed."""
     pieces: list[Piece] = []
     reached: dict[bytes, int] = {}
+    before = ChainMap(reached, committed)  # type: ignore[arg-type]  # only read
     trimmed = 0
     first = 0
-    for chunk in batch.chunks:
+    chunks = iter(batch.chunks)
+    for chunk in chunks:
         last = first + chunk.rows
-        position = reached[chunk.source] if chunk.source in reached else committed[chunk.source]
+        position = before[chunk.source]
+        if chunk.joint:
+            follower = next(chunks)
+            if position == chunk.start and before[follower.source] == 0:
+                pieces += _pair(request, batch, chunk, follower, first)
+            elif position >= chunk.end and before[follower.source] >= follower.end:
+                trimmed += chunk.rows + follower.rows
+            else:
+                return None
+            reached[chunk.source] = max(position, chunk.end)
+            reached[follower.source] = max(before[follower.source], follower.end)
+            first = last + follower.rows
+            continue
         if chunk.start > position and not (chunk.rows and batch.flags[first] & Flag.GAP):
             return None
         new = first
@@ -85,3 +109,17 @@ def _trim_one(request: int, batch: Batch, committed: Mapping[bytes, int]) -> Tri
         reached[chunk.source] = max(position, chunk.end)
         first = last
     return Trimmed(tuple(pieces), reached, frozenset(), trimmed)
+
+
+def _pair(request: int, batch: Batch, chunk: Chunk, follower: Chunk, first: int) -> list[Piece]:
+    """The rows of a joint chunk, which begin at row ``first``, and of the one behind it; none if there are no rows."""
+    middle, last = first + chunk.rows, first + chunk.rows + follower.rows
+    if first == last:
+        return []
+    time_ns = int(batch.times[first])
+    pieces = []
+    for each, begin, end in ((chunk, first, middle), (follower, middle, last)):
+        is_reached = begin < end and int(batch.positions[end - 1]) == each.end
+        marker = 0 if is_reached else each.end
+        pieces.append(Piece(request, each, begin, end, marker, time_ns, tied=each is follower))
+    return pieces

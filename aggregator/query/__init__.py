@@ -1,6 +1,7 @@
 """Running queries: between what was asked and the store, statements where SQL can say it, else record by record.
 
 budget      what one query may use, and what it has used
+explain     what would be done for a query
 entry       a record as it comes out of a pipeline
 reading     rows of records into Python, with the labels of their streams
 finish      what of a pipeline is left for Python
@@ -13,4 +14,5 @@ followed    a query that tails follow
 live        what is committed, for all tails
 replay      what a tail begins with
 rows        what a leaf's statement answers, from Arrow columns
+metrics     a metric query: its leaves' samples, and what is made of them
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -19,11 +19,14 @@ _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 Finish = Callable[[Sequence[Record]], list[Entry]]
 
 
-def finisher(rest: Sequence[Stage], now_ns: int) -> Finish:
-    """What makes entries of records that the statement gave; ``now_ns``: of templates. Raises StageError."""
+def finisher(rest: Sequence[Stage], now_ns: int, wanted: Collection[str] | None = None) -> Finish:
+    """What makes entries of records that the statement gave; raises StageError.
+
+    ``now_ns``: what ``now`` gives in templates. ``wanted``: the labels that will be looked at, None all of them.
+    """
     if not rest:
         return lambda records: [_entry(one, one.body, one.stream, one.metadata, _NOTHING) for one in records]
-    pipeline = Pipeline(rest, now_ns=now_ns)
+    pipeline = Pipeline(rest, wanted=wanted, now_ns=now_ns)
 
     def finish(records: Sequence[Record]) -> list[Entry]:
         return [entry for record in records if (entry := _processed(pipeline, record)) is not None]
@@ -33,10 +36,11 @@ def finisher(rest: Sequence[Stage], now_ns: int) -> Finish:
 
 def _processed(pipeline: Pipeline, record: Record) -> Entry | None:
     text = record.body.decode(errors="replace")
-    processed = pipeline.process(record.place.ts_ns, text, Labels(record.stream, record.metadata))
-    if processed is None:
+    labels = Labels(record.stream, record.metadata)
+    came_through = pipeline.process(record.place.ts_ns, text, labels)
+    if came_through is None:
         return None
-    line, labels = processed
+    line, labels = came_through
     return _entry(
         record,
         record.body if line == text else line.encode(errors="replace"),

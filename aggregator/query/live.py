@@ -199,7 +199,8 @@ class Live:
     async def _work(self, commit: Commit) -> list[_Work]:
         """Which queries some stream of the commit matches."""
         if commit.rows is not None:
-            numbers = np.unique(fixed(commit.rows.column("stream_id"), np.uint64)).tolist()
+            ids = np.unique(fixed(commit.rows.column("stream_id"), np.uint64))
+            numbers = ids[ids != schema.MARKER_STREAM].tolist()
             window = Window(commit.day * DAY_NS, min((commit.day + 1) * DAY_NS, TIME_MAX_NS))
         else:
             wanted = streams_of(Committed(commit.at_ms, commit.after_ms))

@@ -32,7 +32,7 @@ from aggregator.store.slices import slices, within
 from aggregator.store.windows import Window, widening
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Collection
 
     from aggregator.query.budget import Budget
     from aggregator.query.finish import Finish
@@ -45,15 +45,17 @@ _BATCH_MIN: Final = 1_000
 _BATCH_GROWTH: Final = 10
 
 
-async def entries(engine: Engine, query: Query, budget: Budget, now_ns: int) -> AsyncGenerator[list[Entry]]:
+async def entries(
+    engine: Engine, query: Query, budget: Budget, now_ns: int, wanted: Collection[str] | None = None
+) -> AsyncGenerator[list[Entry]]:
     """The records that come through the query's pipeline, in its direction, as many as its limit (0: all).
 
+    ``wanted``: the labels that will be looked at, None all of them: of others entries may have some or none.
     Raises `aggregator.logql.pipeline.stages.StageError` for a stage that makes no sense, and a `StoreError`.
     """
     rest = plan(query).rest
-    search = _Search(
-        engine, Reader(engine, Window(query.start_ns, query.end_ns), budget), budget, finisher(rest, now_ns)
-    )
+    reader = Reader(engine, Window(query.start_ns, query.end_ns), budget)
+    search = _Search(engine, reader, budget, finisher(rest, now_ns, wanted))
     found = search.limited(query, now_ns, exact=not rest) if query.limit else search.every(query)
     async with contextlib.aclosing(found) as lists:
         async for some in lists:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _SECOND_NS: Final = 1_000_000_000
 # What a terminal would obey: C0 and C1 control characters, DEL.
 _CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
+# What bytes that are not UTF-8 are decoded to; several together are shown as one character, as the engine does.
+_ESCAPED: Final = re.compile("[\udc80-\udcff]+")
 _LABELS: Final = ("pod", "container", "node", "stream", "cluster", "uid")
 
 _DIM: Final = b"\x1b[2m"
@@ -124,7 +126,7 @@ def _json(entry: Entry) -> bytes:
         "namespace": entry.stream.get("namespace", ""),
         **{name: entry.stream.get(name, "") for name in _LABELS},
         "level": _level(entry),
-        "line": entry.line.decode(errors="replace"),
+        "line": _ESCAPED.sub("\ufffd", entry.line.decode(errors="surrogateescape")),
         "source": entry.source.hex(),
         "position": entry.position,
         "flags": _flags(entry),

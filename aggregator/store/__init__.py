@@ -14,8 +14,10 @@ retention   dropping the days that are over
 disk        what the store takes, and what is left
 catalogue   which streams there are: labels, their values
 container   where one record is, and in which container's log
+ledger      what the store holds of each container, and what is known to be lost
 windows     which stretches of time a query is asked for, one after the other
 rendering   how a record is shown, as SQL
 slices      a range cut into stretches that can be sorted at once
+explain     what the engine would read for a statement
 expressions whether the engine understands a query's regular expressions
 """

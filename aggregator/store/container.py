@@ -8,7 +8,7 @@ import msgspec
 
 from aggregator.logql.tree import DAY_NS, Matcher, MatchOp, Place, Selector
 from aggregator.store.catalogue import labels_of
-from aggregator.store.schema import LOGS
+from aggregator.store.schema import IS_RECORD, LOGS
 from aggregator.store.windows import Window
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ async def locate(engine: Engine, source: bytes, position: int, limits: Callable[
     reaches = await engine.rows(
         "SELECT toString(namespace) AS namespace, toString(stream_id) AS number, "  # noqa: S608 - own words
         "toUnixTimestamp64Nano(min(ts)) AS first_ns, toUnixTimestamp64Nano(max(ts)) AS last_ns "
-        f"FROM {LOGS} WHERE source = {{source:UInt128}} GROUP BY source, namespace, stream_id",
+        f"FROM {LOGS} WHERE {IS_RECORD} AND source = {{source:UInt128}} GROUP BY source, namespace, stream_id",
         _Reach,
         {"source": str(number)},
         limits(),

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from aggregator.store.schema import DATABASE
+from aggregator.store.schema import DATABASE, IS_RECORD, LOGS
 
 if TYPE_CHECKING:
     from aggregator.store.engine import Engine
 
 
 class Table(msgspec.Struct):
-    """A table's active parts."""
+    """A table's active parts; ``rows`` are records, or sets of labels."""
 
     name: str
     parts: int
@@ -25,9 +25,12 @@ class Table(msgspec.Struct):
 
 async def tables(engine: Engine) -> list[Table]:
     """Every table that has parts. Raises `StoreError`."""
+    markers = f"(SELECT count() FROM {LOGS} WHERE NOT {IS_RECORD})"  # noqa: S608 - own words
     return await engine.rows(
-        "SELECT table AS name, count() AS parts, sum(rows) AS rows, sum(bytes_on_disk) AS bytes "  # noqa: S608 - a constant
-        f"FROM system.parts WHERE database = '{DATABASE}' AND active GROUP BY table",
+        "SELECT table AS name, count() AS parts, "  # noqa: S608 - own words
+        f"toUInt64(sum(rows) - if(concat(database, '.', table) = '{LOGS}', {markers}, 0)) AS rows, "
+        "sum(bytes_on_disk) AS bytes "
+        f"FROM system.parts WHERE database = '{DATABASE}' AND active GROUP BY database, table",
         Table,
     )
 

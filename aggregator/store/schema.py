@@ -4,6 +4,10 @@
 ``source`` holds the 16 bytes of `wire.batch.Chunk.source` as a little-endian UInt128. ``level`` is found by the engine
 when a row is inserted. ``meta`` is the structured metadata of records that were pushed with some; empty for pod logs.
 
+A row of the namespace `MARKER_NAMESPACE` is no record: it says that the store stands at its position of its source,
+where the chunk that says so has no record there. It lies in the part of the chunk's records, and lives and dies with
+them. Whatever reads records leaves it out (`IS_RECORD`).
+
 The projection ``positions`` keeps, part by part, what is asked per source: the committed position first of all. It is
 atomic with the rows because it is written and dropped with their part; and because it is grouped by source *and*
 stream, the engine also answers per-container ledgers and volumes from it.
@@ -36,6 +40,12 @@ DATABASE: Final = "logboom"
 LOGS: Final = f"{DATABASE}.logs"
 STREAMS: Final = f"{DATABASE}.streams"
 PODS: Final = f"{DATABASE}.pods"
+
+# No record's namespace: names have no NUL (`wire.codec`). Sorted before all others, so leaving it out costs nothing.
+MARKER_NAMESPACE: Final = "\0"
+MARKER_STREAM: Final = 0
+# The condition on a row of ``logs`` for it to be a record.
+IS_RECORD: Final = "namespace != '\\0'"
 
 # fsync before an insert or a merge is acknowledged; else a power cut takes back what agents were told is committed.
 _DURABLE: Final = (

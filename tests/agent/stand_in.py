@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,6 +22,7 @@ from agent.client import TIMEOUT_S
 from agent.config import Config
 from service.options import Address
 from service.web import json_response
+from wire import heartbeat
 from wire.answers import STORE_HEADER, Committed, Refusal
 from wire.batch import Batch, Flag
 from wire.codec import decode
@@ -28,6 +30,8 @@ from wire.errors import BatchTooLargeError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from wire.heartbeat import Heartbeat
 
 Fault = Callable[[web.Request, Batch], Awaitable[web.StreamResponse | None]]
 
@@ -59,6 +63,9 @@ class Aggregator:
         self.app = web.Application(client_max_size=1 << 26)
         self.app.router.add_post("/v1/batches", self._batches)
         self.app.router.add_get("/v1/positions", self._positions)
+        # None: as an aggregator of a former version, it knows no heartbeats.
+        self.heartbeats: list[Heartbeat] | None = []
+        self.app.router.add_post("/v1/heartbeats", self._heartbeat)
 
     def committed(self, source: bytes) -> int:
         return max(self.last_position(source), self.reached.get(source, 0))
@@ -87,7 +94,11 @@ class Aggregator:
         """Store what is new; whether there was no hole."""
         reached: dict[bytes, int] = {}
         row = 0
-        for chunk in batch.chunks:
+        for chunk, follower in zip_longest(batch.chunks, batch.chunks[1:]):
+            if chunk.joint and follower is not None:
+                at = [reached.get(each.source, self.committed(each.source)) for each in (chunk, follower)]
+                if at != [chunk.start, 0] and not (at[0] >= chunk.end and at[1] >= follower.end):
+                    return False
             is_gap = bool(chunk.rows and batch.flags[row] & Flag.GAP)
             if chunk.start > reached.get(chunk.source, self.committed(chunk.source)) and not is_gap:
                 return False
@@ -129,6 +140,12 @@ class Aggregator:
         sources = [bytes.fromhex(source) for source in request.query.getall("source", [])]
         self.positions_asked += sources
         return self.answer(sources)
+
+    async def _heartbeat(self, request: web.Request) -> web.Response:
+        if self.heartbeats is None:
+            raise web.HTTPNotFound
+        self.heartbeats.append(heartbeat.decode(await request.read()))
+        return web.Response(status=204)
 
 
 class Node:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -22,7 +23,7 @@ def batch(*rows_of_chunks: int) -> Batch:
         "node",
         "agent",
         tuple(
-            Chunk(bytes([number]) * 16, 100, 105 + 10 * count, "ns", "pod", "uid", "web", 0, count)
+            Chunk(bytes([number]) * 16, 100, 105 + 10 * count, "ns", "pod", "uid", "web", 0, count, joint=False)
             for number, count in enumerate(rows_of_chunks)
         ),
         np.arange(rows, dtype=np.int64),
@@ -48,7 +49,9 @@ def test_a_sealed_batch_is_the_same_when_it_is_unsealed() -> None:
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=6).filter(lambda counts: sum(counts) > 1))
 def test_halves_store_what_the_whole_would(counts: list[int]) -> None:
     whole = batch(*counts)
-    first, second = halves(whole)
+    found = halves(whole)
+    assert found is not None
+    first, second = found
     for half in (first, second):
         decode(encode(half))  # every rule of a batch holds
     assert bodies(first) + bodies(second) == bodies(whole)
@@ -73,6 +76,43 @@ def test_a_gap_takes_the_place_of_a_refused_record(flags: Flag) -> None:
 
 
 def test_halves_share_chunks_without_rows() -> None:
-    first, second = halves(batch(0, 1, 0, 1, 0))
+    found = halves(batch(0, 1, 0, 1, 0))
+    assert found is not None
+    first, second = found
     assert [chunk.source[0] for chunk in first.chunks] == [0, 1]
     assert [chunk.source[0] for chunk in second.chunks] == [2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("counts", "pair", "rows"),
+    [
+        ((1, 1, 2), 1, [[1], [1, 2]]),
+        ((2, 1), 0, None),
+        ((0, 1), 0, None),
+        ((1, 0), 0, None),
+        ((0, 2, 1), 0, [[0, 2], [1]]),
+        ((2, 0, 2), 0, [[2, 0], [2]]),
+        ((2, 2, 0), 1, [[2], [2, 0]]),
+        ((2, 0, 0, 2), 1, [[2], [0, 0, 2]]),
+        ((1, 3, 3, 1), 1, [[1], [3, 3, 1]]),
+        ((3, 3, 1), 0, [[3, 3], [1]]),
+    ],
+)
+def test_joint_chunks_stay_together(counts: tuple[int, ...], pair: int, rows: list[list[int]] | None) -> None:
+    whole = batch(*counts)
+    chunks = list(whole.chunks)
+    chunks[pair] = msgspec.structs.replace(chunks[pair], joint=True)
+    chunks[pair + 1] = msgspec.structs.replace(chunks[pair + 1], start=0)
+    whole = msgspec.structs.replace(whole, chunks=tuple(chunks))
+    found = halves(whole)
+    assert (None if found is None else [[chunk.rows for chunk in half.chunks] for half in found]) == rows
+    for half in found or ():
+        decode(encode(half))  # every rule of a batch holds
+
+
+def test_gaps_take_the_place_of_all_records_of_joint_chunks() -> None:
+    gap = in_its_place(batch(1, 2), "lengths")
+    decode(encode(gap))
+    assert [json.loads(body) for body in bodies(gap)] == [
+        {"bytes": size, "reason": "refused: lengths"} for size in (1, 2, 3)
+    ]

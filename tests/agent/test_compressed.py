@@ -14,7 +14,7 @@ import pytest
 
 from agent.errors import UnpackError
 from agent.gzipped import SKIP_BYTES_MAX, GzippedFile, Unpacker
-from agent.tail import UNPACKING_MAX
+from agent.unpacking import UNPACKING_MAX
 from simulator.docker import DockerLog
 from simulator.kubelet import CriLog, Rotation
 from simulator.lines import Container as Written

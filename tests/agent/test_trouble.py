@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from agent import heartbeat
 from agent.backoff import LONGEST_S, Backoff
 from service.web import json_response
 from tests.agent.certificates import Authority
@@ -36,6 +37,12 @@ TIMEOUT_S = 0.5
 TRIES = 5
 # Beyond the wait: for a machine with other things to do.
 SLACK_S = 3.0
+
+
+@pytest.fixture(autouse=True)
+def no_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is counted here are the connections of batches and of questions."""
+    monkeypatch.setattr(heartbeat, "_FIRST_S", 3600.0)
 
 
 def cri(number: int) -> bytes:

@@ -38,12 +38,14 @@ class Part(msgspec.Struct, frozen=True):
     records: tuple[Record, ...]
     end: int = -1
     pod: str = "web-0"
+    joint: bool = False
 
     @property
     def chunk(self) -> Chunk:
         """The header of the wire."""
         end = self.end if self.end >= 0 else (self.records[-1].position if self.records else self.start)
-        return Chunk(self.source, self.start, end, "shop", self.pod, f"uid-{self.pod}", "app", 0, len(self.records))
+        rows = len(self.records)
+        return Chunk(self.source, self.start, end, "shop", self.pod, f"uid-{self.pod}", "app", 0, rows, self.joint)
 
 
 def source(name: str) -> bytes:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from aiohttp import web
+
     from service.token import Tokens
     from wire.batch import Batch
 
@@ -124,9 +126,14 @@ async def open_stand(
 
 @contextlib.asynccontextmanager
 async def serve_stand(
-    path: Path, *, ingest_memory: int = 128 << 20, body_time_s: float = 30.0, tokens: Tokens | None = None
+    path: Path,
+    *,
+    ingest_memory: int = 128 << 20,
+    body_time_s: float = 30.0,
+    tokens: Tokens | None = None,
+    add: Callable[[web.Application, Stand], None] = lambda _, __: None,
 ) -> AsyncIterator[tuple[Stand, str]]:
-    """A stand behind real HTTP; gives it and its address."""
+    """A stand behind real HTTP, with the routes that ``add`` puts into it; gives it and its address."""
     async with open_stand(path) as stand:
         batches = Batches(stand.committer, Admission(ingest_memory), stand.metrics, body_time_s)
 
@@ -142,6 +149,7 @@ async def serve_stand(
             metrics=stand.metrics,
             registry=stand.registry,
         )
+        add(app, stand)
         async with serve(app, Address("127.0.0.1", 0)) as address:
             yield stand, address.url
         await batches.close()

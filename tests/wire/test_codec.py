@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wire.batch import FLAGS_ALL, SOURCE_BYTES, Batch, Chunk
+from wire.batch import DAY_NS, FLAGS_ALL, SOURCE_BYTES, Batch, Chunk
 from wire.codec import (
     BATCH_BYTES_MAX,
     CHUNKS_MAX,
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 # The places of the msgpack array, and of a chunk in it.
 V, CLUSTER, NODE, AGENT, CHUNKS, TIMES, POSITIONS, FLAGS, LENGTHS, BODY = range(10)
-SOURCE, START, END, NAMESPACE, POD, UID, CONTAINER, RESTART, ROWS = range(9)
+SOURCE, START, END, NAMESPACE, POD, UID, CONTAINER, RESTART, ROWS, JOINT = range(10)
 
-_NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
+_NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)
 
 
 @st.composite
@@ -52,7 +52,7 @@ def _batches(draw: st.DrawFn) -> Batch:
             continue
         positions += own
         names = draw(st.tuples(_NAMES, _NAMES, _NAMES, _NAMES))
-        chunks.append(Chunk(source, start, end, *names, draw(st.integers(0, 2**31)), len(own)))
+        chunks.append(Chunk(source, start, end, *names, draw(st.integers(0, 2**31)), len(own), joint=False))
     rows = len(positions)
     bodies = draw(st.lists(st.binary(max_size=12), min_size=rows, max_size=rows))
     return Batch(
@@ -100,7 +100,7 @@ def test_decoded_columns_are_read_only_views() -> None:
 
 
 def _chunk(number: int = 0, start: int = 100, end: int = 200, rows: int = 1) -> list[Any]:
-    return [bytes([number]) * SOURCE_BYTES, start, end, "shop", "web-0", "uid", "nginx", 0, rows]
+    return [bytes([number]) * SOURCE_BYTES, start, end, "shop", "web-0", "uid", "nginx", 0, rows, False]
 
 
 def _valid() -> list[Any]:
@@ -144,8 +144,20 @@ def _chunk_with(place: int, value: Any) -> list[Any]:
     return array
 
 
+def _joint(second: dict[int, Any] | None = None, first: dict[int, Any] | None = None, **times: int) -> list[Any]:
+    """A valid array whose chunks are joint, but for what is given."""
+    array = _valid()
+    array[CHUNKS] = [_chunk(0), _chunk(1, start=0)]
+    for chunk, changes in zip(array[CHUNKS], ({JOINT: True} | (first or {}), second or {}), strict=True):
+        for place, value in changes.items():
+            chunk[place] = value
+    array[TIMES] = _i8(times.get("first_ns", 1), times.get("second_ns", 2))
+    return array
+
+
 def test_the_valid_example_is_valid() -> None:
     assert _decoded(_valid()).lengths.tolist() == [2, 2]
+    assert [chunk.joint for chunk in _decoded(_joint()).chunks] == [True, False]
 
 
 # (rule, what is broken, the array)
@@ -185,6 +197,17 @@ BROKEN: list[tuple[str, str, Callable[[], list[Any]]]] = [
     ("names", "no uid", lambda: _chunk_with(UID, "")),
     ("names", "no container", lambda: _chunk_with(CONTAINER, "")),
     ("names", "a pod too long", lambda: _chunk_with(POD, "p" * (NAME_BYTES_MAX + 1))),
+    ("names", "a namespace of a NUL", lambda: _chunk_with(NAMESPACE, "\0")),
+    ("names", "a cluster with a NUL", lambda: _with(CLUSTER, "a\0b")),
+    ("joint", "nothing behind a joint chunk", lambda: _joint(second={JOINT: True})),
+    ("joint", "one joint chunk alone", lambda: _with(CHUNKS, [_chunk(0), [*_chunk(1)[:JOINT], True]])),
+    ("joint", "the next chunk does not begin at 0", lambda: _joint({START: 100})),
+    ("joint", "the next chunk has no bytes", lambda: _joint({END: 0, ROWS: 0}, {ROWS: 2, END: 300})),
+    ("joint", "a joint chunk without bytes", lambda: _joint({ROWS: 2, END: 300}, {START: 200, ROWS: 0})),
+    ("joint", "the next chunk is of another pod", lambda: _joint({UID: "other"})),
+    ("joint", "the next chunk is of another container", lambda: _joint({CONTAINER: "other"})),
+    ("joint", "the next chunk is of another run", lambda: _joint({RESTART: 1})),
+    ("joint", "rows of two days", lambda: _joint(first_ns=DAY_NS - 1, second_ns=DAY_NS)),
     ("source", "a source too short", lambda: _chunk_with(SOURCE, bytes(SOURCE_BYTES - 1))),
     ("source", "a source too long", lambda: _chunk_with(SOURCE, bytes(SOURCE_BYTES + 1))),
     ("source", "a hole between a source's chunks", lambda: _with(CHUNKS, [_chunk(0), _chunk(0, start=201, end=300)])),

@@ -26,12 +26,24 @@ _WEB = Chunk(
     container="nginx",
     restart=3,
     rows=3,
+    joint=False,
 )
 _WEB_ON = msgspec.structs.replace(_WEB, start=4260, end=4400, rows=1)
-_QUIET = Chunk(bytes(range(16)), 0, 512, "kube-system", "dns-0", "uid-2", "coredns", 0, 0)
+_QUIET = Chunk(bytes(range(16)), 0, 512, "kube-system", "dns-0", "uid-2", "coredns", 0, 0, joint=False)
 _EXTREME = Chunk(
-    b"\xff" * 16, 0, POSITION_MAX, "n" * NAME_BYTES_MAX, "é" * (NAME_BYTES_MAX // 2), "u", "c", 2**31 - 1, 2
+    b"\xff" * 16,
+    0,
+    POSITION_MAX,
+    "n" * NAME_BYTES_MAX,
+    "é" * (NAME_BYTES_MAX // 2),
+    "u",
+    "c",
+    2**31 - 1,
+    2,
+    joint=False,
 )
+_ROTATED = Chunk(b"r" * 16, 900, 1000, "shop", "web-0", "uid-3", "app", 1, 0, joint=True)
+_NEXT = msgspec.structs.replace(_ROTATED, source=b"n" * 16, start=0, end=250, rows=1, joint=False)
 
 
 def _batch(chunks: tuple[Chunk, ...], rows: list[tuple[int, int, int, bytes]], cluster: str = "prod") -> Batch:
@@ -59,6 +71,9 @@ BATCHES = {
             (1_700_000_000_500_000_000, 4260, 0, b"\xff\xfe\x00 not UTF-8"),
             (1_700_000_001_000_000_000, 4400, int(Flag.GAP), b'{"bytes":140,"reason":"rotated away"}'),
         ],
+    ),
+    "v1-joint": _batch(
+        (_ROTATED, _NEXT), [(1_700_000_000_000_000_001, 250, int(Flag.JOINED), b"boom\n\tat a\n\tat b")]
     ),
     "v1-extreme": _batch((_EXTREME,), [(0, 1, FLAGS_ALL, b""), (TIME_NS_MAX, POSITION_MAX, 0, b"x")]),
 }

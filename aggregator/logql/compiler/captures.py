@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from aggregator.logql.compiler.fields import Expression, Field, either, number_of
+from aggregator.logql.compiler.fields import NO_NUMBER, Expression, Field, either, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +29,7 @@ class Groups:
     """The named groups of a regular expression as labels."""
 
     error = Expression("''")
+    fine = ""
 
     def __init__(self, expression: str, groups: Mapping[str, int], parameters: Parameters) -> None:
         """``groups``: the number of each named group, from 1."""
@@ -40,7 +41,7 @@ class Groups:
     def field(self, name: str) -> Field:
         """The label ``name``; a group that took no part, or nothing, is none, though as a number it is an error."""
         if name not in self._groups:
-            return Field(Expression("''"), Expression("NULL"))
+            return Field(Expression("''"), Expression(NO_NUMBER))
         text = Expression(f"{self._found}[{self._groups[name]}]", _NOT_TEXT)
         number = number_of(text)
         is_empty = f"(notEmpty({self._found}) AND {text.sql} = '')"
@@ -51,6 +52,7 @@ class Captures:
     """The named captures of a pattern as labels: each goes up to the first place where the next literal stands."""
 
     error = Expression("''")
+    fine = ""
 
     def __init__(self, parts: Sequence[str], parameters: Parameters) -> None:
         """``parts``: literal, name, literal, name, …, literal; literals at the ends may be empty."""
@@ -72,7 +74,7 @@ class Captures:
     def field(self, name: str) -> Field:
         """The label ``name``; an empty capture is none, though as a number it is an error."""
         if name not in self._texts:
-            return Field(Expression("''"), Expression("NULL"))
+            return Field(Expression("''"), Expression(NO_NUMBER))
         text = self._texts[name]
         number = number_of(text)
         return Field(text, Expression(number.sql, either((number.doubt, f"({text.sql} = '' AND {self._starts})"))))

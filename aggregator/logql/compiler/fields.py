@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 
 from aggregator.logql.compiler.selection import NAMESPACE, OWN_LABELS, holds, labelled, matching
-from aggregator.logql.tree import ERROR, ERROR_DETAILS, LEVEL, LEVEL_UNKNOWN, Matcher
+from aggregator.logql.tree import ERROR, ERROR_DETAILS, LEVEL, LEVEL_UNKNOWN, Matcher, MatchOp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 LEVEL_SQL: Final = f"if(level = '', '{LEVEL_UNKNOWN}', level)"
 # A doubt that never is, and one that always is.
 NEVER: Final = "0"
+# A number that is none, with its type: else the engine has none for it.
+NO_NUMBER: Final = "CAST(NULL AS Nullable(Float64))"
 # How the name of an extracted label ends whose own name is one of the record's.
 DUPLICATE: Final = "_extracted"
 # Numbers as they are mostly written; of others Go and the engine may think differently.
@@ -35,10 +37,21 @@ class InexpressibleError(Exception):
 
 
 class Expression(msgspec.Struct, frozen=True):
-    """SQL and the condition, in SQL, under which it may not hold."""
+    """SQL and the condition, in SQL, under which it may not hold.
+
+    ``cheaply``: of a condition, one that holds at least where it or its doubt does, and costs less than both.
+    """
 
     sql: str
     doubt: str = NEVER
+    cheaply: str = ""
+
+    @property
+    def kept(self) -> str:
+        """Of a condition, one for the records that must not be passed over: it holds, or may."""
+        if self.cheaply:
+            return self.cheaply
+        return self.sql if self.doubt == NEVER else f"({self.doubt} OR {self.sql})"
 
 
 class Field(msgspec.Struct, frozen=True):
@@ -55,6 +68,10 @@ class Extracted(Protocol):
     def error(self) -> Expression:
         """The text of ``__error__``."""
 
+    @property
+    def fine(self) -> str:
+        """A cheap condition that holds at least for lines without an error and those in doubt; empty: none."""
+
     def field(self, name: str) -> Field:
         """The label ``name`` if no stream has it; raises `InexpressibleError`."""
 
@@ -67,11 +84,12 @@ class Nothing:
     """What is extracted where no parser has run."""
 
     error = Expression("''")
+    fine = ""
     names: tuple[str, ...] | None = ()
 
     def field(self, name: str) -> Field:  # noqa: ARG002 - of whatever name there is none
         """No label at all."""
-        return Field(Expression("''"), Expression("NULL"))
+        return Field(Expression("''"), Expression(NO_NUMBER))
 
 
 class Fields:
@@ -132,7 +150,9 @@ class Fields:
         """The condition that a matcher holds; raises `InexpressibleError`."""
         if not self.is_of_streams(matcher.label):
             text = self.field(matcher.label).text
-            return Expression(holds(text.sql, matcher, self.parameters), text.doubt)
+            is_fine = matcher.label == ERROR and matcher.op is MatchOp.EQUAL and not matcher.value
+            cheaply = self.extracted.fine if is_fine else ""
+            return Expression(holds(text.sql, matcher, self.parameters), text.doubt, cheaply)
         if matcher.label.endswith(DUPLICATE):
             # Metadata with the name of a stream's label has that name.
             raise InexpressibleError

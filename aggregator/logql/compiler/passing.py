@@ -16,8 +16,8 @@ from aggregator.logql.compiler.plan import COMMITTED, ENTRY_COLUMNS, ORDER
 from aggregator.logql.compiler.selection import holds
 from aggregator.logql.compiler.statement import Parameters, Statement
 from aggregator.logql.tree import LEVEL, LabelFilter, LineFilter, Matcher
+from aggregator.store.schema import IS_RECORD, LOGS
 from aggregator.store.schema import LEVEL as LEVEL_FOUND
-from aggregator.store.schema import LOGS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +79,7 @@ def inserted(place: str, names: Sequence[str]) -> Statement:
     """The SELECT of rows that stand in ``place`` (SQL) as they were inserted, with the columns ``names``."""
     made = {"level": f"{LEVEL_FOUND} AS level", "meta": "CAST(map() AS Map(LowCardinality(String), String)) AS meta"}
     columns = [name if name in names else made[name] for name in (*ENTRY_COLUMNS, COMMITTED)]
-    return Statement(f"SELECT {', '.join(columns)} FROM {place}", {})  # noqa: S608 - own words
+    return Statement(f"SELECT {', '.join(columns)} FROM {place} WHERE {IS_RECORD}", {})  # noqa: S608 - own words
 
 
 def committed(commits: Committed, streams: Sequence[int]) -> Statement:
@@ -103,7 +103,7 @@ def _among(commits: Committed, parameters: Parameters) -> str:
         f"fromUnixTimestamp64Milli({parameters.bind(edge, 'Int64')}, 'UTC')"
         for edge in (commits.after_ms, commits.to_ms)
     ]
-    return f"{COMMITTED} > {edges[0]} AND {COMMITTED} <= {edges[1]}"
+    return f"{IS_RECORD} AND {COMMITTED} > {edges[0]} AND {COMMITTED} <= {edges[1]}"
 
 
 def _condition(stage: Stage, parameters: Parameters) -> str | None:

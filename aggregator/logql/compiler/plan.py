@@ -36,7 +36,7 @@ from aggregator.logql.tree import (
     Stage,
     UnpackParser,
 )
-from aggregator.store.schema import LOGS
+from aggregator.store.schema import IS_RECORD, LOGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -176,8 +176,9 @@ def _committed(commits: Committed, parameters: Parameters) -> list[str]:
 
 
 def span(start_ns: int, end_ns: int, parameters: Parameters) -> list[str]:
-    """The conditions on a record's time."""
+    """The conditions on a row of ``logs`` to be a record, and on its time."""
     return [
+        IS_RECORD,
         f"ts >= fromUnixTimestamp64Nano({parameters.bind(start_ns, 'Int64')}, 'UTC')",
         f"ts < fromUnixTimestamp64Nano({parameters.bind(end_ns, 'Int64')}, 'UTC')",
     ]
@@ -235,8 +236,8 @@ class _Prefilter:
         self._doubts.append(met.doubt)
         quick = _quickly(condition, self._stages, labels)
         self.conditions += [quick] if quick is not None else []
-        doubt = either(self._doubts)
-        self.conditions.append(met.sql if doubt == NEVER else f"({doubt} OR {met.sql})")
+        doubt = either(self._doubts[:-1])
+        self.conditions.append(met.kept if doubt == NEVER else f"({doubt} OR {met.kept})")
         return labels
 
     def _parsed(self, parser: Parser, labels: Fields) -> Fields | None:

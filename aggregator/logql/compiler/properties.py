@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from aggregator.logql.compiler.fields import DUPLICATE, Expression, Field, InexpressibleError
+from aggregator.logql.compiler.fields import DUPLICATE, NO_NUMBER, Expression, Field, InexpressibleError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,6 +36,7 @@ class Properties:
     """The properties of lines as labels."""
 
     names: tuple[str, ...] | None = None
+    fine = f"({_HAS_MARK} OR {_IS_OBJECT})"
 
     def __init__(self, parameters: Parameters, texts: Iterable[str] = (), numbers: Iterable[str] = ()) -> None:
         """``texts``, ``numbers``: labels that are asked for anyway; a line that has one of them is a valid object."""
@@ -87,7 +88,7 @@ class Properties:
 
     def _number(self, paths: list[str], strange: str) -> Expression:
         """A number that is not 0 is one; else the type tells 0 from what is none."""
-        number = "NULL"
+        number = NO_NUMBER
         doubt = f"({_IS_OBJECT} AND (NOT isValidJSON(body) OR match(body, {strange})))"
         for path in reversed(paths):
             found = self._parameters.define(f"JSONExtractFloat(body, {path})")

@@ -152,7 +152,7 @@ def _pipeline(leaf: Leaf, buckets: Buckets, parameters: Parameters, conditions: 
 
 def _met(condition: Condition, fields: Fields, conditions: list[str]) -> str:
     met = meets(condition, fields)
-    conditions.append(met.sql if met.doubt == NEVER else f"({met.doubt} OR {met.sql})")
+    conditions.append(met.kept)
     return met.doubt
 
 

@@ -99,12 +99,12 @@ class Partials:
         """Keep summaries of buckets; all arrays have one item a bucket."""
         if self._keeps_values:
             raise ValueError(f"{self.leaf.aggregation.op} needs every value")
-        self._add(series * self.buckets.count + buckets, parts)
+        self._add(series * self.buckets.count + self.buckets.in_order(buckets), parts)
 
     def add_records(self, series: Int64s, buckets: Int64s, times_ns: Int64s, values: Float64s) -> None:
         """Keep single records; those in `NO_BUCKET` are passed over."""
         inside = buckets != NO_BUCKET
-        keys = (series * self.buckets.count + buckets)[inside]
+        keys = (series * self.buckets.count + self.buckets.in_order(buckets))[inside]
         if self._keeps_values or self._summary is None:
             self._add(keys, (times_ns[inside], values[inside]))
         else:

@@ -15,6 +15,7 @@ The bucket of a record at ``ts``, in integers that are never negative, so that t
 
 Edges below are exclusive, those above inclusive: hence the ``- 1``. Cells between the last lower edge and the first
 upper one lie in every window and are made one (``squeeze``), so there are never more than about four buckets a step.
+With both ``split`` and ``squeeze`` it has two buckets, which take turns in time; `Buckets.in_order` makes them one.
 If windows do not touch (``sparse``: range < step), a record with ``x mod step >= range`` is in no sample.
 One step alone has one window and one bucket.
 """
@@ -26,13 +27,15 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from aggregator.errors import StepsLimitError
+from aggregator.errors import MetricError, StepsLimitError
 from aggregator.logql.tree import TIME_MAX_NS
 
 Int64s = npt.NDArray[np.int64]
 
 # Steps of a query, and the answer to more, are Prometheus' and Loki's; no screen shows more.
 STEPS_MAX: Final = 11_000
+# How far ranges and offsets may reach, and twice as far steps: 73 years. Differences of times then fit 64 bits.
+REACH_MAX_NS: Final = 1 << 61
 # What a record is given that lies in no window.
 NO_BUCKET: Final = -1
 
@@ -44,7 +47,7 @@ def times(start_ns: int, end_ns: int, step_ns: int) -> Int64s:
     steps = (end_ns - start_ns) // step_ns + 1
     if steps > STEPS_MAX:
         raise StepsLimitError(STEPS_MAX)
-    return start_ns + step_ns * np.arange(steps, dtype=np.int64)
+    return start_ns + min(step_ns, max(1, end_ns - start_ns)) * np.arange(steps, dtype=np.int64)
 
 
 class Buckets:
@@ -53,12 +56,16 @@ class Buckets:
     ``times``: the steps, int64 ns. ``first``, ``last``: int64, the buckets that each step's window begins and ends
     with. ``count``: buckets are numbered from 0 to below it. ``start_ns``, ``end_ns``: the records that matter have
     ``start_ns <= ts < end_ns``, kept within the times there can be. ``lo_ns``, ``step_ns``, ``range_ns``, ``phase_ns``,
-    ``squeeze``, ``split``, ``sparse``: as in the module's formula, with ``steps`` for n. Raises `StepsLimitError`.
+    ``squeeze``, ``split``, ``sparse``: as in the module's formula, with ``steps`` for n.
+
+    Raises `StepsLimitError`, and `MetricError` for what reaches further than `REACH_MAX_NS`.
     """
 
     def __init__(self, start_ns: int, end_ns: int, step_ns: int, range_ns: int, offset_ns: int = 0) -> None:
         if range_ns <= 0:
             raise ValueError(f"no range of {range_ns} ns")
+        if max(range_ns, abs(offset_ns), (end_ns - start_ns) // 2) > REACH_MAX_NS:
+            raise MetricError(f"ranges and offsets reach at most {REACH_MAX_NS // 10**9} s, steps twice as far")
         self.times = times(start_ns, end_ns, step_ns)
         self.steps = len(self.times)
         self.range_ns = range_ns
@@ -86,13 +93,16 @@ class Buckets:
         """The bucket of each time; `NO_BUCKET` where it lies in no window."""
         x = ts_ns - self.lo_ns - 1
         cells, rest = np.divmod(x, self.step_ns)
-        inside = (ts_ns > self.lo_ns) & (x < self._span_ns)
+        # Of times far outside, x is too large for 64 bits.
+        inside = (ts_ns > self.lo_ns) & (ts_ns <= self.lo_ns + (self.steps - 1) * self.step_ns + self.range_ns)
         if self.sparse:
             inside &= rest < self.range_ns
         cells = self._cells(cells)
         buckets = 2 * cells + (rest >= self.phase_ns) if self.split else cells
         return np.where(inside, buckets, NO_BUCKET)
 
-    @property
-    def _span_ns(self) -> int:
-        return (self.steps - 1) * self.step_ns + self.range_ns
+    def in_order(self, buckets: Int64s) -> Int64s:
+        """The same buckets, so numbered that later ones are of later records: what lies in every window is one."""
+        if not (self.split and self.squeeze):
+            return buckets
+        return np.where(buckets == 2 * self.steps + 1, 2 * self.steps, buckets)

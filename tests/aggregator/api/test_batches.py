@@ -91,14 +91,14 @@ BAD: Final = {
     "shrinking positions": (pack(raw(GOOD, positions=struct.pack("<2Q", 20, 10))), 400, "positions"),
     "equal positions": (pack(raw(GOOD, positions=struct.pack("<2Q", 10, 10))), 400, "positions"),
     "positions beyond the end": (pack(raw(GOOD, positions=struct.pack("<2Q", 10, 21))), 400, "positions"),
-    "overlapping chunks": (pack(raw(GOOD, chunks=[[b"a" * 16, 0, 20, *SHOP, 1]] * 2)), 400, "source"),
-    "a range backwards": (pack(raw(GOOD, chunks=[[b"a" * 16, 20, 10, *SHOP, 2]])), 400, "range"),
+    "overlapping chunks": (pack(raw(GOOD, chunks=[[b"a" * 16, 0, 20, *SHOP, 1, False]] * 2)), 400, "source"),
+    "a range backwards": (pack(raw(GOOD, chunks=[[b"a" * 16, 20, 10, *SHOP, 2, False]])), 400, "range"),
     "too few rows": (pack(raw(GOOD, flags=b"\0")), 400, "columns"),
     "half a number": (pack(raw(GOOD, times=b"\0" * 15)), 400, "columns"),
     "unknown flags": (pack(raw(GOOD, flags=b"\0\x80")), 400, "flags"),
     "lengths beyond the body": (pack(raw(GOOD, lengths=struct.pack("<2I", 4, 1 << 31))), 400, "lengths"),
     "no node": (pack(raw(GOOD, node="")), 400, "names"),
-    "too many chunks": (pack(raw(GOOD, chunks=[[b"a" * 16, 0, 0, *SHOP, 0]] * ((1 << 14) + 1))), 413, "chunks"),
+    "too many chunks": (pack(raw(GOOD, chunks=[[b"a" * 16, 0, 0, *SHOP, 0, False]] * ((1 << 14) + 1))), 413, "chunks"),
 }
 
 

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregator.ingest.plan import INSERTS_MAX, Plan, plan
 from aggregator.ingest.pods import PodStreams
-from aggregator.ingest.rows import DAY_NS
 from tests.aggregator.records import Part, Record, batch, part, source
-from wire.batch import Batch, Flag
+from wire.batch import DAY_NS, Batch, Flag
 
 A, B = source("a"), source("b")
 TODAY = 20_000
@@ -113,6 +113,73 @@ def test_only_streams_with_rows_are_written() -> None:
         "container": "app",
         "stream": "stdout",
     }
+
+
+def joint(rows_a: tuple[int, ...], rows_b: tuple[int, ...], day: int, start: int = 0) -> list[Part]:
+    """Joint chunks up to 100 of A and 50 of B, with rows at those positions, all on one day."""
+    return [
+        Part(A, start, tuple(Record(at, b"x", day * DAY_NS) for at in rows_a), 100, joint=True),
+        Part(B, 0, tuple(Record(at, b"x", day * DAY_NS) for at in rows_b), 50),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows_a", "rows_b", "stored"),
+    [
+        ((), (50,), [("\0", 0, A, 100), ("shop", 1, B, 50)]),
+        ((60,), (50,), [("shop", 1, A, 60), ("\0", 0, A, 100), ("shop", 1, B, 50)]),
+        ((60,), (), [("shop", 1, A, 60), ("\0", 0, A, 100), ("\0", 0, B, 50)]),
+        ((60, 100), (20,), [("shop", 1, A, 60), ("shop", 1, A, 100), ("shop", 1, B, 20), ("\0", 0, B, 50)]),
+    ],
+)
+def test_joint_chunks_have_markers_where_no_record_ends(
+    rows_a: tuple[int, ...], rows_b: tuple[int, ...], stored: list[tuple[str, int, bytes, int]]
+) -> None:
+    found = planned(batch(*joint(rows_a, rows_b, TODAY)))
+    (one,) = found.inserts
+    columns = [one.rows[name].to_pylist() for name in ("namespace", "stream_id", "source", "position")]
+    assert [(space, min(1, stream), which, at) for space, stream, which, at in zip(*columns, strict=True)] == stored
+    assert set(one.rows["ts"].cast("int64").to_pylist()) == {TODAY * DAY_NS}
+    records = len(rows_a) + len(rows_b)
+    assert (found.rows_new, found.bytes_new, found.rows_cut, found.rows_expired) == (records, records, 0, 0)
+    assert [stream.labels["stream"] for stream in one.streams] == ["stdout"]
+
+
+def test_a_marker_alone_writes_no_stream() -> None:
+    err = Part(B, 0, (Record(50, b"x", TODAY * DAY_NS, Flag.STDERR),))
+    (one,) = planned(batch(joint((), (50,), TODAY)[0], err)).inserts
+    assert [stream.labels["stream"] for stream in one.streams] == ["stderr"]
+
+
+def test_joint_chunks_are_in_one_insert_whatever_stands_before_and_behind() -> None:
+    """A's runs are many by then, B's begin."""
+    before = days("a", TODAY, TODAY - 1, TODAY, TODAY - 1)
+    behind = Part(B, 50, (Record(51, b"y", (TODAY - 2) * DAY_NS), Record(52, b"y", TODAY * DAY_NS)))
+    found = planned(batch(before, *joint((60,), (20,), TODAY, start=4), behind))
+    assert positions_of(found) == [
+        (TODAY, [(A, 1)]),
+        (TODAY - 1, [(A, 2)]),
+        (TODAY, [(A, 3)]),
+        (TODAY - 1, [(A, 4)]),
+        (TODAY, [(A, 60), (A, 100), (B, 20), (B, 50)]),
+        (TODAY - 2, [(B, 51)]),
+        (TODAY, [(B, 52)]),
+    ]
+
+
+def test_joint_chunks_are_put_off_together() -> None:
+    turns = [TODAY - i % 2 for i in range(INSERTS_MAX)]
+    found = planned(batch(days("a", *turns), *joint((90,), (20,), TODAY, start=INSERTS_MAX)))
+    assert len(found.inserts) == INSERTS_MAX
+    assert (found.reached[A], found.reached[B]) == (INSERTS_MAX, 0)
+    assert found.rows_cut == 2
+
+
+def test_joint_chunks_older_than_the_retention_are_reached_but_not_stored() -> None:
+    behind = Part(B, 50, (Record(51, b"y", TODAY * DAY_NS),))
+    found = planned(batch(*joint((60,), (20,), OLDEST - 1), behind))
+    assert positions_of(found) == [(TODAY, [(B, 51)])]
+    assert (found.rows_expired, found.reached[A], found.reached[B]) == (2, 100, 51)
 
 
 def test_nothing_new_makes_no_insert() -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from aggregator.ingest.committer import Stored
 from tests.aggregator.records import Part, Record, batch, part, source
 from tests.aggregator.stand import Stand, open_stand
 
@@ -59,3 +60,13 @@ async def test_more_sources_than_one_look_up_takes(stand: Stand) -> None:
 async def test_asking_remembers_nothing(stand: Stand) -> None:
     await stand.positions.of([source("x")])
     assert len(stand.positions) == 0
+
+
+async def test_the_ends_of_joint_chunks_are_durable(tmp_path: Path) -> None:
+    parts = (Part(source("a"), 0, (), 70, joint=True), Part(source("b"), 0, (Record(20),), 30))
+    async with open_stand(tmp_path / "store") as stand:
+        await stand.commit(batch(*parts))
+    async with open_stand(tmp_path / "store") as stand:
+        assert await stand.positions.of([source("a"), source("b")]) == {source("a"): 70, source("b"): 30}
+        assert await stand.commit(batch(*parts)) == [Stored({source("a"): 70, source("b"): 30})]
+        assert stand.metric("rows_trimmed_total") == 1

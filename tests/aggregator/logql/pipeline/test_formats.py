@@ -27,7 +27,8 @@ from aggregator.logql.tree import (
 )
 from tests.aggregator.logql.pipeline.running import STREAM, parsed, ran
 
-# Go 1.19's text/template and fmt gave these, but for what Loki's functions give, which its documentation says.
+# Many were compared with what Go 1.19 gives; the others follow from the documentation of Go,
+# Loki and sprig.
 WRITTEN = [
     ("{{.a}} {{.nope}}|{{.pod}} {{.detected_level}}", "Val |web-1 info"),
     ("plain }} text", "plain }} text"),

@@ -4,12 +4,14 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aggregator.errors import MatchingError, MetricError
 from aggregator.logql.metric import BinaryOp, BinaryOperation, Group, Literal, Matching
 from aggregator.logql.vector.binary import number, operate
 from aggregator.logql.vector.matrix import Matrix
-from tests.aggregator.logql.vector.tables import Rows, matrix, table
+from tests.aggregator.logql.vector.tables import Rows, labels, matrix, table
 
 INF, NAN = math.inf, math.nan
 ON_A = Matching(on=True, labels=("a",))
@@ -196,3 +198,110 @@ def test_what_does_not_match_is_not_missed() -> None:
 def test_sets_are_of_series(left: Rows | float, right: Rows | float, side: str) -> None:
     with pytest.raises(MetricError, match=rf"unexpected literal for {side} leg of logical/set .* \(and\): 2.000000"):
         result(of("and"), left, right)
+
+
+# --- Against Loki's own way: one step after the other ---
+
+
+def by_steps(operation: BinaryOperation, left: Rows, right: Rows) -> list[dict[str, float]]:
+    """The samples of each step, by their labels; raises `MatchingError`."""
+    steps = len((left or right)[0][1])
+    return [_step(operation, _at(left, step), _at(right, step)) for step in range(steps)]
+
+
+Vector = list[tuple[dict[str, str], float]]
+
+
+def _at(rows: Rows, step: int) -> Vector:
+    return [(dict(labels(name)), value) for name, row in rows if (value := row[step]) is not None]
+
+
+def _step(operation: BinaryOperation, left: Vector, right: Vector) -> dict[str, float]:
+    matching = operation.matching
+    sets = {BinaryOp.AND, BinaryOp.OR, BinaryOp.UNLESS}
+    if operation.op in sets:
+        in_left, in_right = ({_key(matching, own) for own, _ in side} for side in (left, right))
+        kept = {
+            BinaryOp.AND: [sample for sample in left if _key(matching, sample[0]) in in_right],
+            BinaryOp.UNLESS: [sample for sample in left if _key(matching, sample[0]) not in in_right],
+            BinaryOp.OR: left + [sample for sample in right if _key(matching, sample[0]) not in in_left],
+        }[operation.op]
+        return {_name(own): value for own, value in kept}
+    many, one = (right, left) if matching.group is Group.RIGHT else (left, right)
+    partners: dict[tuple[tuple[str, str], ...], tuple[dict[str, str], float]] = {}
+    for own, value in one:
+        if _key(matching, own) in partners:
+            raise MatchingError("many-to-many")
+        partners[_key(matching, own)] = (own, value)
+    seen: set[object] = set()
+    results: dict[str, float] = {}
+    for own, value in many:
+        key = _key(matching, own)
+        if key not in partners:
+            continue
+        other, other_value = partners[key]
+        name = _name(_result(matching, own, other))
+        unique: object = key if matching.group is Group.NONE else name
+        if unique in seen:
+            raise MatchingError("several")
+        seen.add(unique)
+        sides = (other_value, value) if matching.group is Group.RIGHT else (value, other_value)
+        made = number(operation.op, *sides)
+        if operation.op is BinaryOp.LESS and not operation.returns_bool:
+            if not made:
+                continue
+            made = sides[0]
+        results[name] = made
+    return results
+
+
+def _key(matching: Matching, own: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(item for item in own.items() if (item[0] in matching.labels) is matching.on))
+
+
+def _name(own: dict[str, str]) -> str:
+    return " ".join(f"{name}={value}" for name, value in sorted(own.items()))
+
+
+def _result(matching: Matching, own: dict[str, str], other: dict[str, str]) -> dict[str, str]:
+    if matching.group is Group.NONE:
+        return dict(_key(matching, own))
+    taken = {name: other[name] for name in matching.include if name in other}
+    return {name: value for name, value in own.items() if name not in matching.include} | taken
+
+
+NAMES = [f"a={a} b={b}" for a in (1, 2) for b in (1, 2)] + ["a=1", "b=2", "a=1 c=1", "c=2"]
+CELLS = st.one_of(st.none(), st.integers(-3, 3).map(float))
+
+
+@st.composite
+def sides(draw: st.DrawFn) -> Rows:
+    names = draw(st.lists(st.sampled_from(NAMES), unique=True, min_size=1, max_size=4))
+    return [(name, draw(st.lists(CELLS, min_size=2, max_size=2))) for name in names]
+
+
+@st.composite
+def operations(draw: st.DrawFn) -> BinaryOperation:
+    op = draw(st.sampled_from(["+", "-", "/", "<", "and", "or", "unless"]))
+    group = draw(st.sampled_from(Group)) if op not in {"and", "or", "unless"} else Group.NONE
+    names = st.lists(st.sampled_from("abc"), unique=True, max_size=2).map(tuple)
+    include = draw(names) if group is not Group.NONE else ()
+    matching = Matching(draw(st.booleans()), draw(names), group, include)
+    return of(op, matching, returns_bool=op == "<" and draw(st.booleans()))
+
+
+@given(operations(), sides(), sides())
+@settings(max_examples=500, deadline=None)
+def test_all_steps_at_once_are_every_step_by_itself(operation: BinaryOperation, left: Rows, right: Rows) -> None:
+    try:
+        expected = by_steps(operation, left, right)
+    except MatchingError:
+        with pytest.raises(MatchingError):
+            operate(operation, matrix(left), matrix(right))
+        return
+    found = operate(operation, matrix(left), matrix(right))
+    assert isinstance(found, Matrix)
+    answer = table(found.united())
+    for step, wanted in enumerate(expected):
+        at_step = {name: row[step] for name, row in answer if row[step] is not None}
+        assert at_step == pytest.approx(wanted, nan_ok=True)

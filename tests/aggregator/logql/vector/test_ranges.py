@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.errors import StepsLimitError
-from aggregator.logql.vector.ranges import NO_BUCKET, STEPS_MAX, Buckets
+from aggregator.errors import MetricError, StepsLimitError
+from aggregator.logql.tree import TIME_MAX_NS
+from aggregator.logql.vector.ranges import NO_BUCKET, REACH_MAX_NS, STEPS_MAX, Buckets
 
 
 def test_windows_that_touch_have_a_bucket_each() -> None:
@@ -83,6 +84,24 @@ def test_a_record_is_in_the_windows_that_hold_its_bucket(
         assert bucket == _formula(buckets, ts)
 
 
+@given(
+    steps=st.integers(1, 6),
+    step=st.integers(1, 20),
+    span=st.integers(1, 300),
+    times=st.lists(st.integers(0, 500), min_size=2),
+)
+def test_buckets_can_be_put_in_the_order_of_time(steps: int, step: int, span: int, times: list[int]) -> None:
+    buckets = Buckets(400, 400 + (steps - 1) * step, step, span)
+    of = buckets.of(np.array(sorted(times)))
+    ordered = buckets.in_order(of[of != NO_BUCKET])
+    assert ordered.tolist() == sorted(ordered.tolist())
+    assert all(
+        (first <= one <= last) == (first <= other <= last)
+        for one, other in zip(of[of != NO_BUCKET], ordered, strict=True)
+        for first, last in zip(buckets.first, buckets.last, strict=True)
+    )
+
+
 def _formula(buckets: Buckets, ts: int) -> int:
     """As the module's docstring gives it to the engine."""
     x = ts - buckets.lo_ns - 1
@@ -96,6 +115,31 @@ def _formula(buckets: Buckets, ts: int) -> int:
 def test_there_are_no_samples_without_time(end: int, step: int, span: int) -> None:
     with pytest.raises(ValueError, match=r"no (steps|range) of"):
         Buckets(100, end, step, span)
+
+
+def test_times_that_reach_as_far_as_they_may_are_right() -> None:
+    buckets = Buckets(2 * REACH_MAX_NS, 4 * REACH_MAX_NS - 1, REACH_MAX_NS, REACH_MAX_NS, REACH_MAX_NS)
+    assert (buckets.steps, buckets.start_ns) == (2, 1)
+    times = np.array([0, 1, REACH_MAX_NS, REACH_MAX_NS + 1, 2 * REACH_MAX_NS, 2 * REACH_MAX_NS + 1])
+    assert buckets.of(times).tolist() == [NO_BUCKET, 0, 0, 1, 1, NO_BUCKET]
+    assert Buckets(5, 6, 1 << 70, 1).times.tolist() == [5]
+    ahead = Buckets(0, 0, 1, REACH_MAX_NS, REACH_MAX_NS)
+    assert (ahead.start_ns, ahead.end_ns) == (0, 0)
+    assert ahead.of(np.array([0, TIME_MAX_NS])).tolist() == [NO_BUCKET, NO_BUCKET]
+
+
+@pytest.mark.parametrize(
+    ("end", "step", "span", "offset"),
+    [
+        (0, 1, REACH_MAX_NS + 1, 0),
+        (0, 1, 1, REACH_MAX_NS + 1),
+        (0, 1, 1, -REACH_MAX_NS - 1),
+        (TIME_MAX_NS, 1 << 60, 1, 0),
+    ],
+)
+def test_times_reach_only_so_far(end: int, step: int, span: int, offset: int) -> None:
+    with pytest.raises(MetricError, match="ranges and offsets reach at most 2305843009 s"):
+        Buckets(0, end, step, span, offset)
 
 
 def test_there_are_only_so_many_steps() -> None:

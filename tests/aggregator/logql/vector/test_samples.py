@@ -115,6 +115,13 @@ def test_a_counter_is_extrapolated_within_its_window(values: list[float], expect
     assert listed(accumulated(aggregation, Buckets(60 * S, 60 * S, S, 30 * S), records)) == [pytest.approx(expected)]
 
 
+def test_a_counter_is_in_the_order_of_time_where_all_windows_overlap() -> None:
+    """Windows of 9 ns, 2 ns apart: the records lie in what is one bucket of all, whose halves take turns."""
+    aggregation = of(RangeOp.RATE_COUNTER, 9)
+    found = listed(accumulated(aggregation, Buckets(24, 26, 2, 9), [(21, 0.0), (22, 1.0)]))
+    assert found == [pytest.approx(1.5 / 9e-9)] * 2
+
+
 INF, NAN = math.inf, math.nan
 
 

@@ -1,0 +1,234 @@
+"""Heartbeats of agents, and what is known from them: ``POST /v1/heartbeats``, ``GET /nodes``, ``GET /completeness``."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from aiohttp import web
+
+from aggregator.api.parameters import scope
+from aggregator.api.refusals import refused
+from aggregator.api.times import rfc3339
+from aggregator.errors import StoreError
+from aggregator.logql.regex import anchored
+from aggregator.logql.tree import MatchOp
+from aggregator.nodes import SILENT_AFTER_S
+from aggregator.store import ledger
+from service.web import RefusedError, json_response
+from wire.answers import Refusal
+from wire.heartbeat import HEARTBEAT_BYTES_MAX, decode
+
+if TYPE_CHECKING:
+    from aggregator.api.accounting import QueryMetrics
+    from aggregator.api.turnstile import Turnstile
+    from aggregator.logql.tree import Matcher, Selector
+    from aggregator.nodes import Node, Nodes
+    from aggregator.store.engine import Engine, Limits
+    from wire.heartbeat import ContainerState
+
+# Containers in one answer, about 300 bytes each.
+CONTAINERS_MAX: Final = 10_000
+# Gaps by container and reason, the largest ones.
+GAPS_MAX: Final = 10_000
+_BODY_TIME_S: Final = 30.0
+
+
+class NodeState(msgspec.Struct, frozen=True):
+    """One node in the answer of ``/nodes``. ``silent``: not heard for `SILENT_AFTER_S`."""
+
+    cluster: str
+    node: str
+    agent: str
+    version: str
+    last_seen: str
+    silent: bool
+    up_seconds: float
+    files: int
+    containers: int
+    lag_bytes: int
+    lag_seconds: float
+    trouble: str
+
+
+class NodeList(msgspec.Struct, frozen=True):
+    """The answer of ``/nodes``."""
+
+    nodes: tuple[NodeState, ...]
+
+
+class GapCount(msgspec.Struct, frozen=True):
+    """Gaps of a container with one reason; ``bytes`` of those whose size is known."""
+
+    reason: str
+    gaps: int
+    bytes: int
+    of_unknown_size: int
+
+
+class Completeness(msgspec.Struct, frozen=True):
+    """One container: what its node has, as its agent said last, and what is stored.
+
+    ``node_bytes`` and ``lag_bytes`` are null where no agent speaks of it any more. ``complete``: nothing of it is
+    known to be missing: no gap, nothing unread for longer than a commit takes.
+    """
+
+    cluster: str
+    node: str
+    namespace: str
+    pod: str
+    uid: str
+    container: str
+    node_files: int | None
+    node_bytes: int | None
+    lag_bytes: int | None
+    lag_seconds: float | None
+    stored_files: int
+    stored_bytes: int
+    records: int
+    gaps: tuple[GapCount, ...]
+    complete: bool
+
+
+class CompletenessList(msgspec.Struct, frozen=True):
+    """The answer of ``/completeness``."""
+
+    containers: tuple[Completeness, ...]
+    truncated: bool
+
+
+_Key = tuple[str, str, str, str, str, str]
+# A commit takes about a second, a batch waits a fraction of one: what lags for longer is behind.
+_ON_ITS_WAY_S: Final = 5.0
+
+
+class NodeHandlers:
+    """The handlers; own nothing."""
+
+    def __init__(
+        self, nodes: Nodes, engine: Engine, limits: Limits, turnstile: Turnstile, metrics: QueryMetrics
+    ) -> None:
+        self._nodes = nodes
+        self._engine = engine
+        self._limits = limits
+        self._turnstile = turnstile
+        self._metrics = metrics
+
+    async def heartbeat(self, request: web.Request) -> web.Response:
+        """Take a heartbeat."""
+        try:
+            async with asyncio.timeout(_BODY_TIME_S):
+                body = await _body(request)
+        except TimeoutError as error:
+            raise RefusedError(408, Refusal("the body did not arrive in time", "body", "send it again")) from error
+        try:
+            heartbeat = decode(body)
+        except ValueError as error:
+            raise RefusedError(400, Refusal(str(error), "body", "send a heartbeat of wire.heartbeat")) from error
+        self._nodes.heard(heartbeat, time.time())
+        return web.Response(status=204)
+
+    async def nodes(self, request: web.Request) -> web.Response:
+        """Every node that was heard within a day."""
+        if request.query:
+            name = next(iter(request.query))
+            raise RefusedError(400, Refusal(f"there is no parameter {name!r}", name, "ask /nodes without any"))
+        now_s = time.time()
+        return json_response(NodeList(tuple(_node(node, now_s) for node in self._nodes.all())))
+
+    async def completeness(self, request: web.Request) -> web.Response:
+        """Every container that some node has files of, or the store records."""
+        with self._metrics.observed("/completeness"):
+            wanted = scope(request.rel_url.raw_query_string, time.time_ns())
+            async with self._turnstile.enter():
+                try:
+                    held = await ledger.held(self._engine, wanted, CONTAINERS_MAX, self._limits)
+                    lost = await ledger.lost(self._engine, wanted, GAPS_MAX, self._limits)
+                except StoreError as error:
+                    refusal = refused(error, self._limits)
+                    if refusal is None:
+                        raise
+                    raise refusal from error
+            return json_response(_joined(held, lost, self._nodes, wanted.selector))
+
+
+async def _body(request: web.Request) -> bytes:
+    body = bytearray()
+    async for piece in request.content.iter_any():
+        body += piece
+        if len(body) > HEARTBEAT_BYTES_MAX:
+            raise RefusedError(413, Refusal(f"more than {HEARTBEAT_BYTES_MAX} bytes", "body", "send a heartbeat"))
+    return bytes(body)
+
+
+def _node(node: Node, now_s: float) -> NodeState:
+    heartbeat = node.heartbeat
+    return NodeState(
+        heartbeat.cluster,
+        heartbeat.node,
+        heartbeat.agent,
+        heartbeat.version,
+        rfc3339(int(node.seen_s * 1e9)),
+        now_s - node.seen_s > SILENT_AFTER_S,
+        heartbeat.up_seconds,
+        heartbeat.files,
+        len(heartbeat.containers) + heartbeat.containers_left_out,
+        heartbeat.lag_bytes,
+        heartbeat.lag_seconds,
+        heartbeat.trouble,
+    )
+
+
+def _joined(held: list[ledger.Held], lost: list[ledger.Lost], nodes: Nodes, selector: Selector) -> CompletenessList:
+    stored = {_key(each): each for each in held}
+    gaps: dict[_Key, list[GapCount]] = {}
+    for each in lost:
+        count = GapCount(each.reason, each.gaps, each.bytes, each.of_unknown_size)
+        gaps.setdefault(_key(each), []).append(count)
+    on_nodes = {
+        (node.heartbeat.cluster, node.heartbeat.node, at.namespace, at.pod, at.uid, at.container): at
+        for node, at in nodes.containers()
+    }
+    # In the same order as the store gives them, so that what is cut off is the end of the list.
+    keys = sorted(stored.keys() | {key for key in on_nodes if _selected(key, selector)})
+    found = tuple(_complete(key, stored.get(key), on_nodes.get(key), gaps.get(key, [])) for key in keys)
+    truncated = len(held) > CONTAINERS_MAX or len(found) > CONTAINERS_MAX
+    return CompletenessList(found[:CONTAINERS_MAX], truncated)
+
+
+def _key(of: ledger.Held | ledger.Lost) -> _Key:
+    return of.cluster, of.node, of.namespace, of.pod, of.uid, of.container
+
+
+def _selected(key: _Key, selector: Selector) -> bool:
+    """Whether a container that is known from its node alone matches; ``stream`` is not its own."""
+    labels = dict(zip(("cluster", "node", "namespace", "pod", "uid", "container"), key, strict=True))
+    return all(
+        _holds(matcher, labels.get(matcher.label, "")) for matcher in selector.matchers if matcher.label != "stream"
+    )
+
+
+def _holds(matcher: Matcher, value: str) -> bool:
+    if matcher.op in {MatchOp.EQUAL, MatchOp.NOT_EQUAL}:
+        found = value == matcher.value
+    else:
+        found = anchored(matcher.value).matches(value)
+    return found is not matcher.op.negative
+
+
+def _complete(key: _Key, held: ledger.Held | None, at: ContainerState | None, gaps: list[GapCount]) -> Completeness:
+    behind = at is not None and at.lag_bytes > 0 and at.lag_seconds > _ON_ITS_WAY_S
+    return Completeness(
+        *key,
+        at.files if at else None,
+        at.node_bytes if at else None,
+        at.lag_bytes if at else None,
+        at.lag_seconds if at else None,
+        held.sources if held else 0,
+        held.stored_bytes if held else 0,
+        held.records if held else 0,
+        tuple(gaps),
+        not gaps and not behind,
+    )

@@ -1,0 +1,154 @@
+"""Heartbeats in, nodes and completeness out, over HTTP."""
+
+from __future__ import annotations
+
+import io
+import time
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from aggregator.api.nodes import CompletenessList, NodeList
+from aggregator.api.queries import STALL_S, QueryLimits
+from wire.batch import Flag
+from wire.heartbeat import HEARTBEAT_BYTES_MAX, ContainerState, Heartbeat, encode
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from service.options import Address
+
+    Put = Callable[[Sequence[Mapping[str, Any]]], Awaitable[None]]
+
+NOW_NS = time.time_ns()
+
+
+@pytest.fixture
+async def client(
+    asking: Callable[[QueryLimits, float], AbstractAsyncContextManager[Address]],
+) -> AsyncIterator[aiohttp.ClientSession]:
+    async with asking(QueryLimits(), STALL_S) as address, aiohttp.ClientSession(address.url) as session:
+        yield session
+
+
+def beat(*containers: ContainerState, node: str = "node-1") -> bytes:
+    lag = sum(container.lag_bytes for container in containers)
+    return encode(Heartbeat("test", node, f"{node}-1", "9.9.9", 3.0, 4, lag, 0.2, "", containers, 2))
+
+
+async def ask(client: aiohttp.ClientSession, path: str) -> dict[str, Any]:
+    async with client.get(path) as answer:
+        assert answer.status == 200, await answer.text()
+        found: dict[str, Any] = await answer.json()
+        return found
+
+
+async def test_nodes_are_those_that_were_heard(client: aiohttp.ClientSession) -> None:
+    assert await ask(client, "/nodes") == {"nodes": []}
+    async with client.post("/v1/heartbeats", data=beat(ContainerState("shop", "cart-0", "u", "app"))) as answer:
+        assert answer.status == 204
+    (node,) = (await ask(client, "/nodes"))["nodes"]
+    seen = node.pop("last_seen")
+    assert abs(time.time() - time.mktime(time.strptime(seen[:19], "%Y-%m-%dT%H:%M:%S")) + time.timezone) < 60
+    assert node == {
+        "cluster": "test",
+        "node": "node-1",
+        "agent": "node-1-1",
+        "version": "9.9.9",
+        "silent": False,
+        "up_seconds": 3.0,
+        "files": 4,
+        "containers": 3,
+        "lag_bytes": 0,
+        "lag_seconds": 0.2,
+        "trouble": "",
+    }
+    assert NodeList.__struct_fields__ == ("nodes",)
+
+
+async def test_completeness_joins_what_nodes_have_and_what_is_stored(client: aiohttp.ClientSession, put: Put) -> None:
+    one, two = b"1" * 16, b"2" * 16
+    await put(
+        [
+            {"ts": NOW_NS, "source": one, "position": 100, "body": b"a"},
+            {"ts": NOW_NS, "source": one, "position": 250, "body": b"b", "stream": "stderr"},
+            {"ts": NOW_NS, "source": two, "position": 40, "body": b"c"},
+            {
+                "ts": NOW_NS,
+                "source": two,
+                "position": 90,
+                "flags": int(Flag.GAP),
+                "body": b'{"bytes":50,"reason":"rotated"}',
+            },
+            {
+                "ts": NOW_NS,
+                "source": two,
+                "position": 91,
+                "flags": int(Flag.GAP),
+                "body": b'{"bytes":null,"reason":"rotated"}',
+            },
+            {"ts": NOW_NS, "source": b"3" * 16, "position": 7, "body": b"d", "pod": "gone-0", "uid": "v"},
+        ]
+    )
+    states = (
+        ContainerState("shop", "cart-0", "u", "app", 2, 400, 60, 9.0, 50),
+        ContainerState("shop", "new-0", "w", "app", 1, 10, 10, 0.5),
+    )
+    async with client.post("/v1/heartbeats", data=beat(*states)) as answer:
+        assert answer.status == 204
+    found = await ask(client, "/completeness")
+    assert not found["truncated"]
+    by_pod = {one["pod"]: one for one in found["containers"]}
+    assert set(by_pod) == {"cart-0", "gone-0", "new-0"}
+    assert by_pod["cart-0"] == {
+        "cluster": "test",
+        "node": "node-1",
+        "namespace": "shop",
+        "pod": "cart-0",
+        "uid": "u",
+        "container": "app",
+        "node_files": 2,
+        "node_bytes": 400,
+        "lag_bytes": 60,
+        "lag_seconds": 9.0,
+        "stored_files": 2,
+        "stored_bytes": 250 + 91,
+        "records": 5,
+        "gaps": [{"reason": "rotated", "gaps": 2, "bytes": 50, "of_unknown_size": 1}],
+        "complete": False,
+    }
+    gone, new = by_pod["gone-0"], by_pod["new-0"]
+    assert (gone["node_bytes"], gone["stored_bytes"], gone["complete"]) == (None, 7, True)
+    assert (new["node_bytes"], new["stored_bytes"], new["complete"]) == (10, 0, True), "it is on its way"
+    assert [one["pod"] for one in (await ask(client, "/completeness?pod=*-0&uid=v&uid=w"))["containers"]] == [
+        "gone-0",
+        "new-0",
+    ]
+    past = await ask(client, "/completeness?start=2020-01-01&end=2020-01-02&pod=gone-0")
+    assert past["containers"] == [], "nothing of it is of that time"
+    assert CompletenessList.__struct_fields__ == ("containers", "truncated")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "named"),
+    [
+        (b"", 400, "body"),
+        (b"{}", 400, "cluster"),
+        (b"[" * 100_000, 400, "body"),
+        (b" " * (HEARTBEAT_BYTES_MAX + 1), 413, "body"),
+    ],
+)
+async def test_what_is_no_heartbeat_is_refused(
+    client: aiohttp.ClientSession, body: bytes, status: int, named: str
+) -> None:
+    async with client.post("/v1/heartbeats", data=io.BytesIO(body)) as answer:
+        assert answer.status == status
+        assert named in await answer.text()
+
+
+async def test_nodes_takes_no_parameters(client: aiohttp.ClientSession) -> None:
+    async with client.get("/nodes?node=x") as answer:
+        assert answer.status == 400
+        assert (await answer.json())["parameter"] == "node"
