@@ -137,7 +137,7 @@ class Tails:
     async def _catch_up(self, tail: Tail, asked: TailAsked, sending: _Sending, now_ns: int) -> None:
         """Send what was committed up to where ``tail`` begins."""
         cursor = asked.cursor
-        for _ in range(_ROUNDS_MAX):
+        for rounds_left in reversed(range(_ROUNDS_MAX)):
             budget = Budget(self._limits, _HISTORY_BYTES_MAX)
             catching = Catching(self._engine, asked.expression, tail.form, budget, now_ns)
             try:
@@ -157,8 +157,8 @@ class Tails:
             except StoreError as error:
                 await self._fail(error, sending)
             await sending.begin()
-            if not tail.has_missed:
-                return
+            if not tail.has_missed or not rounds_left:
+                return  # its reader is told what it missed
             cursor = Cursor(tail.since_ms)
             tail.restart(self._live.last_ms)
 
