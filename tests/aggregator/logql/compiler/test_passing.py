@@ -116,6 +116,6 @@ def test_stages_are_tried_in_the_engine_up_to_the_first_that_is_not_about_the_st
 
 def test_too_many_conditions_are_left_to_python() -> None:
     pipelines = [parse_log(f'{{namespace="shop"}} |= "{n}" |= "{"x" * 20}{n}"').stages for n in range(5_000)]
-    found = passing(inserted("somewhere", rows().schema.names + ["committed_at"]), pipelines)
+    found = passing(inserted("somewhere", [*rows().schema.names, "committed_at"]), pipelines)
     assert None in found.tests
     assert len(found.statement.sql) < 256 << 10
