@@ -7,14 +7,26 @@ Values of one parameter are alternatives; different parameters must all hold. Wh
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from aggregator.api.times import DURATION_HINT, TIME_HINT, duration_ns, time_ns
+from aggregator.errors import LogQLError
+from aggregator.logql.parser import parse_log
 from aggregator.logql.patterns import matcher
-from aggregator.logql.tree import LEVEL, LEVEL_UNKNOWN, TIME_MAX_NS, LabelFilter, LineFilter, LineOp, Query, Selector
+from aggregator.logql.tree import (
+    LEVEL,
+    LEVEL_UNKNOWN,
+    TIME_MAX_NS,
+    LabelFilter,
+    LineFilter,
+    LineOp,
+    LogExpression,
+    Query,
+    Selector,
+)
 from aggregator.store.catalogue import Scope
 from aggregator.store.rendering import Format, Rendering
 from aggregator.store.windows import Window
@@ -22,7 +34,7 @@ from service.web import RefusedError
 from wire.answers import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from aggregator.logql.tree import Stage
 
@@ -38,6 +50,8 @@ class Parameter(msgspec.Struct, frozen=True):
     example: str = ""
 
 
+# Names under which LogQL is given.
+LOGQL_NAMES: Final = ("q", "query")
 SELECTORS: Final = (
     Parameter("namespace", "Namespace of the pod; `*` stands for any characters.", repeatable=True, example="shop"),
     Parameter("pod", "Name of the pod; `*` stands for any characters.", repeatable=True, example="cart-*"),
@@ -96,6 +110,9 @@ _MEDIA_TYPES: Final = {
     "text/csv": Format.CSV,
 }
 
+_FORMAT_HINT: Final = "accept text/plain, application/x-ndjson or text/csv, or say format=text, json or csv"
+_T = TypeVar("_T")
+
 
 class Asked(msgspec.Struct, frozen=True):
     """What a request to ``/query`` asks for."""
@@ -150,6 +167,26 @@ def asked(query_string: str, accept: str, now_ns: int, rows_max: int) -> Asked:
     window = _window(given, now_ns)
     query = Query(_selector(given), _stages(given), window.start_ns, window.end_ns, _limit(given, rows_max))
     return Asked(query, rendering)
+
+
+def log_query(given: Given) -> LogExpression:
+    """What the plain parameters and the LogQL text ask for together. Raises `RefusedError` (400).
+
+    The plain ones come first: they are about the line as it is stored.
+    """
+    plain = LogExpression(_selector(given), _stages(given))
+    name = next((name for name in LOGQL_NAMES if given.one(name) is not None), None)
+    text = given.one(name) if name else None
+    if name is None or text is None:
+        return plain
+    if all(given.one(each) is not None for each in LOGQL_NAMES):
+        raise _refused(name, f"{' and '.join(LOGQL_NAMES)} are both given", "give one of them")
+    try:
+        parsed = parse_log(text)
+    except LogQLError as error:
+        raise _refused(name, str(error), error.pointed()) from error
+    matchers = plain.selector.matchers + parsed.selector.matchers
+    return LogExpression(Selector(matchers), plain.stages + parsed.stages)
 
 
 def scope(query_string: str, now_ns: int) -> Scope:
@@ -237,14 +274,16 @@ def _limit(given: Given, rows_max: int) -> int:
 
 def _format(given: Given, accept: str) -> Format:
     wanted = given.one("format")
-    if wanted is not None:
-        return Format(wanted)
+    return Format(wanted) if wanted is not None else accepted(accept, _MEDIA_TYPES, Format.TEXT, _FORMAT_HINT)
+
+
+def accepted(accept: str, kinds: Mapping[str, _T], default: _T, hint: str) -> _T:
+    """What of ``kinds``, by their media types, ``accept`` wants most. Raises `RefusedError` (406) if nothing of it."""
     if not accept.strip():
-        return Format.TEXT
+        return default
     ranked = sorted(((_quality(item), item.partition(";")[0].strip().lower()) for item in accept.split(",")), key=_rank)
-    known = [_MEDIA_TYPES[kind] for quality, kind in ranked if quality > 0 and kind in _MEDIA_TYPES]
+    known = [kinds[kind] for quality, kind in ranked if quality > 0 and kind in kinds]
     if not known:
-        hint = "accept text/plain, application/x-ndjson or text/csv, or say format=text, json or csv"
         raise RefusedError(406, Refusal("nothing that is accepted can be answered", "Accept", hint))
     return known[0]
 

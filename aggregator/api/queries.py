@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from aiohttp import web
 
-from aggregator.api.accounting import AnswerCutError, QueryMetrics, outcome_of
+from aggregator.api.accounting import AnswerCutError, QueryMetrics, TailMetrics, outcome_of
+from aggregator.api.context import Context
 from aggregator.api.labels import Catalogue
 from aggregator.api.nodes import NodeHandlers
 from aggregator.api.openapi import openapi_handler
 from aggregator.api.parameters import Asked, asked
 from aggregator.api.refusals import refused
+from aggregator.api.tails import Tails
 from aggregator.api.turnstile import Turnstile
 from aggregator.api.welcome import welcome
 from aggregator.errors import StoreError
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
+    from aggregator.query.live import Live
     from aggregator.query.shown import Piece
 
 _log = logging.getLogger(__name__)
@@ -75,7 +78,13 @@ class QueryLimits(msgspec.Struct, frozen=True):
 
 
 def add_queries(
-    app: web.Application, engine: Engine, limits: QueryLimits, registry: CollectorRegistry, stall_s: float = STALL_S
+    app: web.Application,
+    engine: Engine,
+    limits: QueryLimits,
+    registry: CollectorRegistry,
+    *,
+    live: Live,
+    stall_s: float = STALL_S,
 ) -> None:
     """Put into ``app`` what answers questions: ``/``, ``/query``, ``/labels``, ``/nodes`` and so on."""
     turnstile = Turnstile(limits.concurrent, limits.waiting, limits.time_s)
@@ -87,6 +96,12 @@ def add_queries(
     app.router.add_get("/labels", catalogue.names, allow_head=False)
     app.router.add_get("/labels/{name:[^/]+}/values", catalogue.values, allow_head=False)
     app.router.add_get("/streams", catalogue.streams, allow_head=False)
+    export = _engine_limits(limits, limits.export_time_s)
+    tails = Tails(engine, live, TailMetrics(registry, live), metrics, turnstile=turnstile, limits=export)
+    app.router.add_get("/tail", tails.get, allow_head=False)
+    app.on_shutdown.append(tails.close)
+    context = Context(engine, _engine_limits(limits, limits.time_s), limits.answer_bytes, turnstile, metrics)
+    app.router.add_get("/context", context.get, allow_head=False)
     known = Nodes(registry)
     nodes = NodeHandlers(known, engine, _engine_limits(limits, limits.time_s), turnstile, metrics)
     app.router.add_post("/v1/heartbeats", nodes.heartbeat)

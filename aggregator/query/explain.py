@@ -28,7 +28,7 @@ class Explained(msgspec.Struct, frozen=True):
 
     part: str
     sql: str
-    parameters: dict[str, str | int | tuple[str, ...]]
+    parameters: dict[str, str | int | tuple[str, ...] | tuple[int, ...]]
     estimate: tuple[Estimate, ...]
     plan: str
     python: str = ""
