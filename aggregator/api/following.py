@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from aggregator.api.accept import accepted
 from aggregator.api.parameters import (
     AHEAD_NS,
     LINES,
+    LOGQL,
     SELECTORS,
     Given,
     Parameter,
-    accepted,
     log_query,
 )
 from aggregator.api.times import DURATION_HINT, duration_ns
@@ -32,15 +33,11 @@ if TYPE_CHECKING:
 # Lines that a tail begins with, or that stand around one on either side: what somebody reads, held in memory.
 LINES_MAX: Final = 1000
 
-_LOGQL: Final = (
-    Parameter("q", "A log query in LogQL; applies beside the plain parameters.", example='{namespace="shop"} |= "x"'),
-    Parameter("query", "Another name of `q`."),
-)
 _COLOR: Final = Parameter("color", "ANSI colours in text.", choices=("always", "never"), default="never")
 TAIL: Final = (
     *SELECTORS,
     *LINES,
-    *_LOGQL,
+    *LOGQL,
     Parameter("lines", f"How many of the newest lines come first, 0 to {LINES_MAX}.", default="10"),
     Parameter("since", f"How far back those are looked for: {DURATION_HINT}.", default="1h", example="15m"),
     Parameter("cursor", "Where to go on, from an event of an earlier answer; the header `Last-Event-ID` beats it."),

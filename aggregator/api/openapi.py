@@ -9,8 +9,9 @@ import msgspec
 
 from aggregator.api.described import QUERY_REFUSALS, TEXT, Json, content, parameters, responses
 from aggregator.api.described_following import following_paths
+from aggregator.api.histogram import Histogram
 from aggregator.api.nodes import CompletenessList, NodeList
-from aggregator.api.parameters import CATALOGUE, QUERY
+from aggregator.api.parameters import CATALOGUE, HISTOGRAM, QUERY
 from aggregator.store.rendering import CSV_HEADER, FLAGS
 from service.web import json_response
 from wire.answers import SOURCES_PER_REQUEST_MAX, STORE_HEADER
@@ -45,7 +46,7 @@ def document(rows_max: int) -> Json:
         "servers": [{"url": "/"}],
         "paths": _query_paths(rows_max) | following_paths() | _node_paths() | _agent_paths() | _operation_paths(),
         "components": {
-            "schemas": {"Refusal": _REFUSAL, "Record": _RECORD, "Committed": _COMMITTED} | _NODE_SCHEMAS,
+            "schemas": {"Refusal": _REFUSAL, "Record": _RECORD, "Committed": _COMMITTED} | _SCHEMAS,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{}, {"token": []}],
@@ -89,10 +90,10 @@ _COMMITTED: Final = {
     },
     "required": ["committed"],
 }
-_NODE_REFERENCES, _node_schemas = msgspec.json.schema_components(
-    (NodeList, CompletenessList, Heartbeat), ref_template="#/components/schemas/{name}"
+_REFERENCES, _schemas = msgspec.json.schema_components(
+    (NodeList, CompletenessList, Heartbeat, Histogram), ref_template="#/components/schemas/{name}"
 )
-_NODE_SCHEMAS: Final[Json] = msgspec.json.decode(msgspec.json.encode(_node_schemas))  # default values as JSON has them
+_SCHEMAS: Final[Json] = msgspec.json.decode(msgspec.json.encode(_schemas))  # default values as JSON has them
 
 
 def _query_paths(rows_max: int) -> Json:
@@ -105,16 +106,27 @@ def _query_paths(rows_max: int) -> Json:
     for parameter in query_parameters:
         if parameter["name"] == "limit":
             parameter["schema"] = {"type": "integer", "minimum": 0, "maximum": rows_max, "default": 1000}
+    found = {"description": "Records or samples, in order.", "content": records}
+    query: Json = {
+        "summary": "Records, the newest ones; samples of a metric query",
+        "parameters": query_parameters,
+        "responses": responses({200: found}, (*QUERY_REFUSALS, 406)),
+    }
+    counts = {"$ref": "#/components/schemas/Histogram"}
     name = {"name": "name", "in": "path", "required": True, "description": "Name of a label.", "schema": TEXT}
     return {
         "/": {"get": _operation("What this is", {200: content("A page for people.", "text/plain", TEXT)})},
         "/query": {
+            "get": query,
+            "post": query
+            | {"requestBody": {"content": {"application/x-www-form-urlencoded": {"schema": {"type": "object"}}}}}
+            | {"responses": responses({200: found}, (*QUERY_REFUSALS, 406, 415))},
+        },
+        "/histogram": {
             "get": {
-                "summary": "Records, the newest ones",
-                "parameters": query_parameters,
-                "responses": responses(
-                    {200: {"description": "Records, in order.", "content": records}}, (*QUERY_REFUSALS, 406)
-                ),
+                "summary": "How many records there are, step by step",
+                "parameters": parameters(HISTOGRAM),
+                "responses": responses({200: content("Counts.", "application/json", counts)}, (*QUERY_REFUSALS, 406)),
             }
         },
         "/labels": {"get": _catalogue("Names of labels", "labels", TEXT, [])},
@@ -126,7 +138,7 @@ def _query_paths(rows_max: int) -> Json:
 
 
 def _node_paths() -> Json:
-    nodes, completeness, heartbeat = _NODE_REFERENCES
+    nodes, completeness, heartbeat, _ = _REFERENCES
     json = "application/json"
     return {
         "/nodes": {

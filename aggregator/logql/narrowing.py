@@ -35,8 +35,6 @@ def narrowed(expression: MetricExpression, selector: Selector, stages: tuple[Sta
         case VectorAggregation(inner=inner) | LabelReplace(inner=inner):
             return replace(expression, inner=narrowed(inner, selector, stages))
         case BinaryOperation(left=left, right=right):
-            return replace(
-                expression, left=narrowed(left, selector, stages), right=narrowed(right, selector, stages)
-            )
+            return replace(expression, left=narrowed(left, selector, stages), right=narrowed(right, selector, stages))
         case Vector() | Literal():
             return expression

@@ -13,6 +13,7 @@ tail        what waits for one reader
 followed    a query that tails follow
 live        what is committed, for all tails
 replay      what a tail begins with
+tables      samples as text, NDJSON, CSV
 rows        what a leaf's statement answers, from Arrow columns
 metrics     a metric query: its leaves' samples, and what is made of them
 """
