@@ -24,7 +24,9 @@ from aggregator.errors import StoreError, StoreGoneError
 from aggregator.ingest.admission import Admission
 from aggregator.ingest.committer import Committer
 from aggregator.metrics import Metrics
+from aggregator.query.live import Live
 from aggregator.store import disk, schema
+from aggregator.store.commits import Commits
 from aggregator.store.engine import Engine, directory_of
 from aggregator.store.positions import Positions
 from aggregator.store.retention import Retention
@@ -40,8 +42,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# Connections beside those of queries: one for committed positions, one for housekeeping.
-_OWN_CONNECTIONS: Final = 2
+# Connections beside those of queries: one for committed positions, one for housekeeping, one for tails.
+_OWN_CONNECTIONS: Final = 3
 _SAMPLE_EVERY_S: Final = 30.0
 # A probe waits about as long (the default of Kubernetes is one second).
 _READY_TIME_S: Final = 1.0
@@ -63,11 +65,13 @@ async def run(config: Config) -> None:
         store = f"{schema.identity(directory_of(config.store))}/{uuid.uuid4().hex}"
         positions = Positions(engine)
         streams = Streams(engine)
-        committer = Committer(engine, positions, streams, retention_s=config.retention_s, metrics=metrics)
+        commits = await Commits.read(engine)
+        committer = Committer(engine, positions, streams, commits, retention_s=config.retention_s, metrics=metrics)
+        live = Live(engine, commits)
         retention = Retention(engine, streams, config.retention_s, time.time, metrics.days_dropped)
         batches = Batches(committer, Admission(config.ingest_memory_bytes), metrics)
         stack.push_async_callback(batches.close)
-        for task in (retention.run(), _sample(engine, metrics), committer.run()):
+        for task in (retention.run(), _sample(engine, metrics), live.run(), committer.run()):
             await stack.enter_async_context(_running(task, stop))
         app = application(
             batches=batches,
@@ -81,7 +85,7 @@ async def run(config: Config) -> None:
         limits = QueryLimits(
             time_s=config.query_time_s, memory_bytes=config.query_memory_bytes, concurrent=config.query_concurrent
         )
-        add_queries(app, engine, limits, registry)
+        add_queries(app, engine, limits, registry, live=live)
         address = await stack.enter_async_context(serve(app, config.listen))
         if tokens is None and address.host not in _LOOPBACK:
             _log.warning("no --token-file: everyone who reaches the address may read and write every log")

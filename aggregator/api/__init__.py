@@ -4,13 +4,22 @@ routes      the application: paths, tokens, headers
 batches     POST /v1/batches
 positions   GET /v1/positions
 parameters  the parameters of GET requests: what there is, and what they mean as a LogQL tree
+accept      the Accept header
+forms       parameters in the body of a POST
 times       durations and points in time, as people write them
 queries     GET /query; what puts the query side into the application
+following   what requests to /tail and /context ask for
+tails       GET /tail
+context     GET /context
 nodes       POST /v1/heartbeats; GET /nodes, /completeness
+histogram   GET /histogram
+scanned     what an answer says of the work it took
 labels      GET /labels, /labels/{name}/values, /streams
 turnstile   how many queries run and wait at a time
 refusals    what the engine's failures are in HTTP
 accounting  what is counted about queries
 openapi     GET /openapi.json
+described   what descriptions of paths are made of
+described_following  how /tail and /context are described
 welcome     GET /
 """

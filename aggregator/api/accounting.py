@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from service.web import RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sized
 
     from aggregator.api.turnstile import Turnstile
 
@@ -77,3 +77,15 @@ class QueryMetrics:
         finally:
             self._count.labels(route, outcome).inc()
             self._duration.labels(route).observe(time.monotonic() - began)
+
+
+class TailMetrics:
+    """What is counted about tails; made once per registry."""
+
+    def __init__(self, registry: CollectorRegistry, tails: Sized) -> None:
+        prefix = "logboom_aggregator_"
+        Gauge(f"{prefix}tails", "Tails that are open.", registry=registry).set_function(lambda: len(tails))
+        self.lines = Counter(f"{prefix}tail_lines", "Records sent to tails.", registry=registry)
+        self.missed = Counter(
+            f"{prefix}tail_missed", "Records that readers of tails were told to have missed.", registry=registry
+        )

@@ -7,14 +7,29 @@ Values of one parameter are alternatives; different parameters must all hold. Wh
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+from aggregator.api.accept import accepted
 from aggregator.api.times import DURATION_HINT, TIME_HINT, duration_ns, time_ns
+from aggregator.errors import LogQLError
+from aggregator.logql.metric import MetricQuery
+from aggregator.logql.narrowing import narrowed, narrowed_logs
+from aggregator.logql.parser import parse, parse_log
 from aggregator.logql.patterns import matcher
-from aggregator.logql.tree import LEVEL, LEVEL_UNKNOWN, TIME_MAX_NS, LabelFilter, LineFilter, LineOp, Query, Selector
+from aggregator.logql.tree import (
+    LEVEL,
+    LEVEL_UNKNOWN,
+    TIME_MAX_NS,
+    LabelFilter,
+    LineFilter,
+    LineOp,
+    LogExpression,
+    Query,
+    Selector,
+)
 from aggregator.store.catalogue import Scope
 from aggregator.store.rendering import Format, Rendering
 from aggregator.store.windows import Window
@@ -24,6 +39,7 @@ from wire.answers import Refusal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aggregator.logql.metric import Expression, MetricExpression
     from aggregator.logql.tree import Stage
 
 
@@ -38,6 +54,8 @@ class Parameter(msgspec.Struct, frozen=True):
     example: str = ""
 
 
+# Names under which LogQL is given.
+LOGQL_NAMES: Final = ("q", "query")
 SELECTORS: Final = (
     Parameter("namespace", "Namespace of the pod; `*` stands for any characters.", repeatable=True, example="shop"),
     Parameter("pod", "Name of the pod; `*` stands for any characters.", repeatable=True, example="cart-*"),
@@ -64,6 +82,10 @@ LINES: Final = (
     Parameter("regex", "RE2 regular expression that matches somewhere in the line.", example=r"took \d{4,}ms"),
     Parameter("not", "Text that the line does not contain; if repeated, none of them.", repeatable=True),
 )
+LOGQL: Final = (
+    Parameter("q", "LogQL; plain parameters beside it narrow it.", example='{namespace="shop"} |= "x" | json'),
+    Parameter("query", "Another name of `q`."),
+)
 TIMES: Final = (
     Parameter("since", f"How far back from `end`: {DURATION_HINT}.", default="1h", example="15m"),
     Parameter("start", f"The first time that counts: {TIME_HINT}.", example="2026-01-31T12:00:00Z"),
@@ -79,11 +101,32 @@ SHAPE: Final = (
     Parameter("format", "What the answer is made of; beats `Accept`.", choices=("text", "json", "csv"), default="text"),
     Parameter("color", "ANSI colours in text.", choices=("always", "never"), default="never"),
 )
-QUERY: Final = SELECTORS + LINES + TIMES + SHAPE
+_STEP: Final = Parameter(
+    "step", f"Time between the samples of a metric query: {DURATION_HINT}. Without it about a hundredth of the range."
+)
+WORKING: Final = (
+    _STEP,
+    Parameter("explain", "`1`: how the query would be run, and the engine's estimate.", choices=("1",)),
+    Parameter("statistics", "`1`: NDJSON ends with an object that says what was read.", choices=("1",)),
+)
+QUERY: Final = SELECTORS + LINES + LOGQL + TIMES + SHAPE + WORKING
+HISTOGRAM: Final = (
+    *SELECTORS,
+    *LINES,
+    *LOGQL,
+    *TIMES,
+    _STEP,
+    Parameter("by", "The label whose values are counted apart.", default="level", example="pod"),
+    Parameter("format", "What the answer is made of; beats `Accept`.", choices=("text", "json", "csv"), default="json"),
+)
 CATALOGUE: Final = SELECTORS + TIMES
 
 # Where a range ends that names no end, from now on: a cluster's clocks differ by less, or somebody has noticed.
 AHEAD_NS: Final = 300 * 1_000_000_000
+SECOND_NS: Final = 1_000_000_000
+# Samples where no step is given: about so many, between times that people think in.
+STEPS_DEFAULT: Final = 100
+STEPS_S: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 604800)
 # Values in one request; more than a request line of 8 KiB commonly holds, fewer than would make a statement slow.
 VALUES_MAX: Final = 200
 _MEDIA_TYPES: Final = {
@@ -96,12 +139,27 @@ _MEDIA_TYPES: Final = {
     "text/csv": Format.CSV,
 }
 
+_FORMAT_HINT: Final = "accept text/plain, application/x-ndjson or text/csv, or say format=text, json or csv"
+_T = TypeVar("_T")
+
 
 class Asked(msgspec.Struct, frozen=True):
-    """What a request to ``/query`` asks for."""
+    """What a request to ``/query`` asks for; ``explain``: instead of its answer how it would be found."""
 
-    query: Query
+    query: Query | MetricQuery
     rendering: Rendering
+    explain: bool = False
+    statistics: bool = False
+
+
+class Counting(msgspec.Struct, frozen=True):
+    """What a request to ``/histogram`` asks for: records of ``logs`` by ``label``, every ``step_ns`` of ``window``."""
+
+    logs: LogExpression
+    window: Window
+    step_ns: int
+    label: str
+    format: Format
 
 
 class Given:
@@ -147,9 +205,89 @@ def asked(query_string: str, accept: str, now_ns: int, rows_max: int) -> Asked:
     )
     if rendering.colour and rendering.format is not Format.TEXT:
         raise _refused("color", f"there are no colours in {rendering.format.value}", "leave color out, or format=text")
-    window = _window(given, now_ns)
-    query = Query(_selector(given), _stages(given), window.start_ns, window.end_ns, _limit(given, rows_max))
-    return Asked(query, rendering)
+    statistics = given.one("statistics") is not None
+    if statistics and rendering.format is not Format.JSON:
+        raise _refused("statistics", "statistics stand at the end of NDJSON only", "add format=json")
+    query = _query(given, now_ns, rows_max)
+    return Asked(query, rendering, explain=given.one("explain") is not None, statistics=statistics)
+
+
+def counting(query_string: str, accept: str, now_ns: int) -> Counting:
+    """What a request to ``/histogram`` asks for. Raises `RefusedError` (400; 406)."""
+    given = Given(query_string, HISTOGRAM)
+    window = _window(given, now_ns, ahead_ns=0)
+    by = given.one("by") or "level"
+    wanted = given.one("format")
+    shape = (
+        Format(wanted) if wanted else accepted(accept, _MEDIA_TYPES | {"*/*": Format.JSON}, Format.JSON, _FORMAT_HINT)
+    )
+    return Counting(log_query(given), window, _step(given, window), LEVEL if by == "level" else by, shape)
+
+
+def _query(given: Given, now_ns: int, rows_max: int) -> Query | MetricQuery:
+    expression = _expression(given)
+    if isinstance(expression, LogExpression):
+        if given.one("step") is not None:
+            raise _refused("step", "a log query has no steps", "leave step out, or count: count_over_time({…}[1m])")
+        window = _window(given, now_ns)
+        limit = _limit(given, rows_max)
+        return Query(expression.selector, expression.stages, window.start_ns, window.end_ns, limit)
+    if given.one("limit") is not None:
+        raise _refused("limit", "a metric query gives all its samples", "leave limit out, or use topk(10, …)")
+    window = _window(given, now_ns, ahead_ns=0)
+    step_ns = _step(given, window)
+    first, last = -(-window.start_ns // step_ns) * step_ns, window.end_ns // step_ns * step_ns
+    # A range shorter than a step has one sample, at its end.
+    return MetricQuery(expression, first, last, step_ns) if first <= last else _instant(expression, window, step_ns)
+
+
+def _instant(expression: MetricExpression, window: Window, step_ns: int) -> MetricQuery:
+    return MetricQuery(expression, window.end_ns, window.end_ns, step_ns)
+
+
+def _step(given: Given, window: Window) -> int:
+    text = given.one("step")
+    if text is not None:
+        return _parsed("step", text, duration_ns, DURATION_HINT)
+    least = (window.end_ns - window.start_ns) // STEPS_DEFAULT
+    return next((step * SECOND_NS for step in STEPS_S if step * SECOND_NS >= least), STEPS_S[-1] * SECOND_NS)
+
+
+def _expression(given: Given) -> Expression:
+    """What the plain parameters and the LogQL text ask for together, whatever it is."""
+    plain = LogExpression(_selector(given), _stages(given))
+    name, text = _logql(given)
+    if text is None:
+        return plain
+    parsed = _read(name, text, parse)
+    if isinstance(parsed, LogExpression):
+        return narrowed_logs(parsed, plain.selector, plain.stages)
+    return narrowed(parsed, plain.selector, plain.stages)
+
+
+def log_query(given: Given) -> LogExpression:
+    """What the plain parameters and the log query in LogQL ask for together. Raises `RefusedError` (400).
+
+    The plain ones come first: they are about the line as it is stored.
+    """
+    plain = LogExpression(_selector(given), _stages(given))
+    name, text = _logql(given)
+    return plain if text is None else narrowed_logs(_read(name, text, parse_log), plain.selector, plain.stages)
+
+
+def _logql(given: Given) -> tuple[str, str | None]:
+    """The LogQL text, if there is one, and the name under which it is given."""
+    name = next((name for name in LOGQL_NAMES if given.one(name) is not None), LOGQL_NAMES[0])
+    if all(given.one(each) is not None for each in LOGQL_NAMES):
+        raise _refused(name, f"{' and '.join(LOGQL_NAMES)} are both given", "give one of them")
+    return name, given.one(name)
+
+
+def _read(name: str, text: str, read: Callable[[str], _T]) -> _T:
+    try:
+        return read(text)
+    except LogQLError as error:
+        raise _refused(name, str(error), error.pointed()) from error
 
 
 def scope(query_string: str, now_ns: int) -> Scope:
@@ -202,11 +340,11 @@ def _level(value: str) -> str:
     return word
 
 
-def _window(given: Given, now_ns: int) -> Window:
+def _window(given: Given, now_ns: int, ahead_ns: int = AHEAD_NS) -> Window:
     since, start, end = given.one("since"), given.one("start"), given.one("end")
     if since is not None and start is not None:
         raise _refused("since", "since and start are both given", "give one of them; since counts back from end")
-    end_ns = min(now_ns + AHEAD_NS, TIME_MAX_NS) if end is None else _parsed("end", end, time_ns, TIME_HINT)
+    end_ns = min(now_ns + ahead_ns, TIME_MAX_NS) if end is None else _parsed("end", end, time_ns, TIME_HINT)
     if start is not None:
         start_ns = _parsed("start", start, time_ns, TIME_HINT)
     else:
@@ -237,31 +375,7 @@ def _limit(given: Given, rows_max: int) -> int:
 
 def _format(given: Given, accept: str) -> Format:
     wanted = given.one("format")
-    if wanted is not None:
-        return Format(wanted)
-    if not accept.strip():
-        return Format.TEXT
-    ranked = sorted(((_quality(item), item.partition(";")[0].strip().lower()) for item in accept.split(",")), key=_rank)
-    known = [_MEDIA_TYPES[kind] for quality, kind in ranked if quality > 0 and kind in _MEDIA_TYPES]
-    if not known:
-        hint = "accept text/plain, application/x-ndjson or text/csv, or say format=text, json or csv"
-        raise RefusedError(406, Refusal("nothing that is accepted can be answered", "Accept", hint))
-    return known[0]
-
-
-def _rank(item: tuple[float, str]) -> float:
-    return -item[0]
-
-
-def _quality(item: str) -> float:
-    for option in item.split(";")[1:]:
-        name, _, value = option.strip().partition("=")
-        if name.lower() == "q":
-            try:
-                return float(value)
-            except ValueError:
-                return 0.0
-    return 1.0
+    return Format(wanted) if wanted is not None else accepted(accept, _MEDIA_TYPES, Format.TEXT, _FORMAT_HINT)
 
 
 def _default(name: str) -> str:

@@ -7,6 +7,7 @@ much memory together. What is not foreseen here is a bug, and a 500.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 from aggregator.errors import (
@@ -21,10 +22,13 @@ from aggregator.errors import (
     StoreGoneError,
     StoreMemoryError,
 )
+from aggregator.logql.pipeline.stages import StageError
 from service.web import RefusedError
 from wire.answers import Refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from aggregator.store.engine import Limits
 
 _NARROWER: Final = "ask for less time, or name a namespace or pod"
@@ -52,13 +56,34 @@ def refused(error: StoreError, limits: Limits) -> RefusedError | None:
         case QueryRegexError():
             status, told = 400, Refusal(_complaint(error), "regex", "it must be RE2: no lookaround, no backreferences")
         case MetricError():
-            status, told = 400, Refusal(str(error), "query")
+            status, told = 400, Refusal(str(error), "q")
         case StoreGoneError():
             status, told = 503, Refusal(str(error), hint="whoever empties a store has to stop the aggregator first")
         case QueryCancelledError():
             status, told = 503, Refusal("the query was ended by the server", hint="try again")
             headers = {"Retry-After": "1"}
     return RefusedError(status, told, headers) if status else None
+
+
+@contextlib.contextmanager
+def answered(limits: Limits) -> Iterator[None]:
+    """Turn what goes wrong with a query inside into its refusal; what is a bug stays as it is."""
+    try:
+        yield
+    except StoreError as error:
+        raise refusal_of(error, limits) from error
+    except StageError as error:
+        raise stage_refused(error) from error
+
+
+def refusal_of(error: StoreError, limits: Limits) -> Exception:
+    """What to raise for ``error``: its refusal, or, if it is a bug, itself."""
+    return refused(error, limits) or error
+
+
+def stage_refused(error: StageError) -> RefusedError:
+    """The answer to a query with a stage that makes no sense."""
+    return RefusedError(400, Refusal(error.reason, "q", f"look at the stage {error.stage}"))
 
 
 def _complaint(error: StoreError) -> str:

@@ -1,9 +1,15 @@
-"""How many queries run and wait at a time: each holds a connection of the engine and memory."""
+"""How many queries run and wait at a time: each holds a connection of the engine and memory.
+
+Clients, told apart by their address, take turns: whoever asks a hundred questions at once does not make another wait
+for more than one of them. A place that becomes free goes to the client that holds the fewest, among equals to the one
+that waits the longest. Where too many wait, the newest question of whoever has the most waiting is sent away.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Final
 
 from service.web import RefusedError
@@ -21,33 +27,88 @@ class Turnstile:
 
     def __init__(self, concurrent: int, waiting: int, wait_s: float) -> None:
         self.running = 0
-        self.waiting = 0
-        self._places = asyncio.Semaphore(concurrent)
+        self._concurrent = concurrent
         self._waiting_most = waiting
         self._wait_s = wait_s
+        self._inside: Counter[str] = Counter()
+        # Clients in the order in which they were last let in, or came; none of them without anybody waiting.
+        self._queues: dict[str, deque[asyncio.Future[None]]] = {}
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return sum(map(len, self._queues.values()))
 
     @contextlib.asynccontextmanager
-    async def enter(self) -> AsyncIterator[None]:
-        """Hold a place. Raises `RefusedError` if there is none to be had. Cancelling gives the place back."""
-        await self._wait()
-        self.running += 1
+    async def enter(self, client: str | None = None) -> AsyncIterator[None]:
+        """Hold a place. Raises `RefusedError` if there is none to be had. Cancelling gives the place back.
+
+        ``client``: who asks; those of whom nobody knows are one.
+        """
+        asking = client or ""
+        if self.running < self._concurrent and not self._queues:
+            self._take(asking)
+        else:
+            await self._wait(asking)
         try:
             yield
         finally:
             self.running -= 1
-            self._places.release()
+            self._inside -= Counter((asking,))
+            self._let_in()
 
-    async def _wait(self) -> None:
-        if self._places.locked() and self.waiting >= self._waiting_most:
-            raise _busy("too many queries are waiting")
-        self.waiting += 1
+    def _take(self, client: str) -> None:
+        self.running += 1
+        self._inside[client] += 1
+
+    async def _wait(self, client: str) -> None:
+        if self.waiting >= self._waiting_most:
+            self._send_away_for(client)
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queues.setdefault(client, deque()).append(place)
         try:
             async with asyncio.timeout(self._wait_s):
-                await self._places.acquire()
+                await place
         except TimeoutError as error:
+            self._leave(client, place)
             raise _busy(f"other queries took all places for {self._wait_s:g} s") from error
-        finally:
-            self.waiting -= 1
+        except asyncio.CancelledError:
+            self._leave(client, place)
+            raise
+
+    def _leave(self, client: str, place: asyncio.Future[None]) -> None:
+        """Give up waiting; also when the place had been given a moment before."""
+        if place.done() and not place.cancelled() and place.exception() is None:
+            self.running -= 1
+            self._inside -= Counter((client,))
+            self._let_in()
+            return
+        queue = self._queues.get(client)
+        if queue is not None and place in queue:
+            queue.remove(place)
+            if not queue:
+                del self._queues[client]
+
+    def _let_in(self) -> None:
+        while self.running < self._concurrent and self._queues:
+            client = min(self._queues, key=self._inside.__getitem__)
+            queue = self._queues.pop(client)
+            place = queue.popleft()
+            if queue:
+                self._queues[client] = queue
+            # Whoever was cancelled has not taken itself out of the queue yet.
+            if not place.done():
+                self._take(client)
+                place.set_result(None)
+
+    def _send_away_for(self, client: str) -> None:
+        """Make room for one more of ``client``. Raises `RefusedError` if nobody has more waiting than it."""
+        busiest = max(self._queues, key=lambda one: len(self._queues[one]), default=client)
+        if len(self._queues.get(busiest, ())) <= len(self._queues.get(client, ())) + 1:
+            raise _busy("too many queries are waiting")
+        place = self._queues[busiest].pop()
+        if not place.done():
+            place.set_exception(_busy("too many queries are waiting"))
 
 
 def _busy(error: str) -> RefusedError:

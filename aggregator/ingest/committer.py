@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from aggregator.metrics import Metrics
+    from aggregator.store.commits import Commits
     from aggregator.store.engine import Engine
     from aggregator.store.positions import Positions
     from aggregator.store.streams import Streams
@@ -109,6 +110,7 @@ class Committer:
         engine: Engine,
         positions: Positions,
         streams: Streams,
+        commits: Commits,
         *,
         retention_s: float,
         metrics: Metrics,
@@ -117,6 +119,7 @@ class Committer:
         self._engine = engine
         self._positions = positions
         self._streams = streams
+        self._commits = commits
         self._retention_s = retention_s
         self._metrics = metrics
         self._clock = clock
@@ -227,7 +230,9 @@ class Committer:
         planned = await asyncio.to_thread(plan, batches, committed, self._pods, oldest)
         for insert in planned.inserts:
             await self._streams.write(insert.day, insert.streams)
-            await self._engine.insert(LOGS, insert.rows)
+            rows = self._commits.stamp(insert.rows, self._clock())
+            await self._engine.insert(LOGS, rows)
+            self._commits.stored(insert.day, rows)
             self._metrics.inserts.inc()
         self._positions.committed(planned.reached)
         return planned, committed

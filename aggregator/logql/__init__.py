@@ -15,5 +15,6 @@ parser     text into a tree, or an error that points at its place
 printer    a tree into text, on one line or over several
 compiler   a tree into SQL with bound parameters
 vector     samples of records, series of samples, and what is made of them
+narrowing  a tree with more conditions in front
 pipeline/  what stages mean, record by record, where SQL cannot say it
 """

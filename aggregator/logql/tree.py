@@ -268,11 +268,32 @@ class Direction(enum.Enum):
     FORWARD = "forward"
 
 
+class Place(msgspec.Struct, frozen=True):
+    """Where a record stands in the order of all, which is by these fields; ``source``: its 16 bytes."""
+
+    ts_ns: int
+    stream_id: int
+    source: bytes
+    position: int
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """The commits behind the one at ``after_ms``, up to and including the one at ``to_ms``; ms since the epoch.
+
+    With ``place``, of the commit at ``after_ms`` as well the records that stand behind it.
+    """
+
+    to_ms: int
+    after_ms: int = -1
+    place: Place | None = None
+
+
 class Query(msgspec.Struct, frozen=True):
     """Records of ``selector`` that come through every stage, from ``start_ns`` to before ``end_ns``.
 
     Times are ns since the epoch, UTC, 0 to `TIME_MAX_NS`. ``limit``: how many of them, from the end that ``direction``
-    says; 0 means all.
+    says; 0 means all. ``after``, ``before``: records behind, and in front of, a place only. ``committed``: records of
+    these commits only.
     """
 
     selector: Selector
@@ -281,6 +302,9 @@ class Query(msgspec.Struct, frozen=True):
     end_ns: int
     limit: int = 0
     direction: Direction = Direction.BACKWARD
+    after: Place | None = None
+    before: Place | None = None
+    committed: Committed | None = None
 
     @property
     def backward(self) -> bool:

@@ -28,7 +28,7 @@ class Explained(msgspec.Struct, frozen=True):
 
     part: str
     sql: str
-    parameters: dict[str, str | int | tuple[str, ...]]
+    parameters: dict[str, str | int | tuple[str, ...] | tuple[int, ...]]
     estimate: tuple[Estimate, ...]
     plan: str
     python: str = ""
@@ -66,6 +66,19 @@ async def explain_metrics(engine: Engine, query: MetricQuery, budget: Budget) ->
             rest = _stages(LogExpression(Selector(), plan(records).rest)) or printed(aggregation)
         statements.append(await _explained(engine, printed(aggregation), statement, budget, rest))
     return Explanation(formatted(query.expression), repr(query.expression), tuple(statements))
+
+
+def told(explanation: Explanation) -> str:
+    """The explanation for people."""
+    parts = [f"query\n{explanation.query}\n\ntree\n{explanation.tree}\n"]
+    for one in explanation.statements:
+        read = "".join(f"{each}\n" for each in one.estimate)
+        parts.append(
+            f"statement for {one.part}\n{one.sql}\n\nvalues\n{one.parameters}\n\nestimate\n{read}\n{one.plan}\n"
+        )
+        if one.python:
+            parts.append(f"in Python\n{one.python}\n")
+    return "\n".join(parts)
 
 
 def _stages(expression: LogExpression) -> str:

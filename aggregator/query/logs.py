@@ -21,8 +21,8 @@ import numpy as np
 import pyarrow as pa
 
 from aggregator.errors import QueryAnswerError
-from aggregator.logql.compiler.plan import Place, candidates, compile_query, plan
-from aggregator.logql.tree import Direction, Query
+from aggregator.logql.compiler.plan import candidates, compile_query, plan
+from aggregator.logql.tree import Direction, Place, Query
 from aggregator.query.entry import Entry
 from aggregator.query.finish import finisher
 from aggregator.query.reading import Reader

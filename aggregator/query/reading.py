@@ -10,8 +10,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from aggregator.logql.compiler.plan import Place
-from aggregator.logql.tree import LEVEL, LEVEL_UNKNOWN
+from aggregator.logql.tree import LEVEL, LEVEL_UNKNOWN, Place
 from aggregator.store.catalogue import labels_of
 
 if TYPE_CHECKING:
@@ -45,7 +44,6 @@ class Reader:
         self._window = window
         self._budget = budget
         self._streams: dict[int, Mapping[str, str]] = {}
-        self._levels: dict[str, Mapping[str, str]] = {}
 
     async def records(self, statement: Statement) -> AsyncGenerator[list[Record]]:
         """What ``statement`` gives, a block of the engine after the other."""
@@ -54,40 +52,12 @@ class Reader:
             async for chunk in chunks:
                 for rows in pa.ipc.open_stream(chunk):
                     if rows.num_rows:
-                        yield await self._records(rows)
+                        yield await self.read(rows)
 
-    async def _records(self, rows: pa.RecordBatch) -> list[Record]:
-        numbers = _fixed(rows.column("stream_id"), np.uint64)
-        await self._meet(np.unique(numbers).tolist())
-        namespaces = rows.column("namespace").to_pylist()
-        columns = zip(
-            _fixed(rows.column("ts"), np.int64).tolist(),
-            numbers.tolist(),
-            rows.column("source").to_pylist(),
-            _fixed(rows.column("position"), np.uint64).tolist(),
-            _fixed(rows.column("flags"), np.uint8).tolist(),
-            _texts(rows.column("body")),
-            rows.column("level").to_pylist(),
-            rows.column("meta").to_pylist(),
-            namespaces,
-            strict=True,
-        )
-        return [
-            Record(
-                Place(ts, number, source, position),
-                body,
-                self._streams.get(number) or ({"namespace": namespace} if namespace else {}),
-                self._metadata(level, meta),
-                flags,
-            )
-            for ts, number, source, position, flags, body, level, meta, namespace in columns
-        ]
-
-    def _metadata(self, level: str, meta: list[tuple[str, str]]) -> Mapping[str, str]:
-        """One mapping for all records of a level that have nothing else: few levels, many records."""
-        if meta:
-            return {**dict(meta), LEVEL: level or LEVEL_UNKNOWN}
-        return self._levels.setdefault(level, {LEVEL: level or LEVEL_UNKNOWN})
+    async def read(self, rows: pa.RecordBatch) -> list[Record]:
+        """The records of one block of `aggregator.logql.compiler.plan.ENTRY_COLUMNS`."""
+        await self._meet(np.unique(fixed(rows.column("stream_id"), np.uint64)).tolist())
+        return records_of(rows, self._streams)
 
     async def _meet(self, numbers: list[int]) -> None:
         """Look up the labels of streams that were not met yet."""
@@ -101,7 +71,50 @@ class Reader:
         self._streams.update({number: found.get(number, {}) for number in unknown})
 
 
-def _fixed(column: pa.Array, kind: Any) -> np.ndarray[Any, Any]:
+def records_of(rows: pa.RecordBatch, streams: Mapping[int, Mapping[str, str]]) -> list[Record]:
+    """The records of one block, given the labels of their streams."""
+    levels: dict[str, Mapping[str, str]] = {}
+    columns = zip(
+        fixed(rows.column("ts"), np.int64).tolist(),
+        fixed(rows.column("stream_id"), np.uint64).tolist(),
+        rows.column("source").to_pylist(),
+        fixed(rows.column("position"), np.uint64).tolist(),
+        fixed(rows.column("flags"), np.uint8).tolist(),
+        _texts(rows.column("body")),
+        rows.column("level").to_pylist(),
+        rows.column("meta").to_pylist(),
+        rows.column("namespace").to_pylist(),
+        strict=True,
+    )
+    return [
+        Record(
+            Place(ts, number, source, position),
+            body,
+            streams.get(number) or ({"namespace": namespace} if namespace else {}),
+            _metadata(level, meta, levels),
+            flags,
+        )
+        for ts, number, source, position, flags, body, level, meta, namespace in columns
+    ]
+
+
+def _metadata(level: str, meta: list[tuple[str, str]], levels: dict[str, Mapping[str, str]]) -> Mapping[str, str]:
+    """One mapping for all records of a level that have nothing else: few levels, many records."""
+    if meta:
+        return {**dict(meta), LEVEL: level or LEVEL_UNKNOWN}
+    return levels.setdefault(level, {LEVEL: level or LEVEL_UNKNOWN})
+
+
+def commits_in(rows: pa.RecordBatch) -> list[tuple[int, pa.RecordBatch]]:
+    """``rows``, in order of commits, cut into those of one commit each, with its ms."""
+    if not rows.num_rows:
+        return []
+    times = fixed(rows.column("committed_at"), np.int64)
+    edges = [0, *(np.flatnonzero(times[1:] != times[:-1]) + 1).tolist(), rows.num_rows]
+    return [(int(times[first]), rows.slice(first, last - first)) for first, last in pairwise(edges)]
+
+
+def fixed(column: pa.Array, kind: Any) -> np.ndarray[Any, Any]:
     """The values of a column of numbers, where they lie."""
     return np.frombuffer(column.buffers()[1], kind)[column.offset : column.offset + len(column)]
 

@@ -61,6 +61,11 @@ def shown(entries: Iterable[Entry], rendering: Rendering) -> Piece:
     return Piece(len(lines), memoryview(b"".join(lines)))
 
 
+def line_of(rendering: Rendering) -> Callable[[Entry], bytes]:
+    """What shows one record."""
+    return _shape(rendering)
+
+
 def _shape(rendering: Rendering) -> Callable[[Entry], bytes]:
     match rendering.format:
         case Format.TEXT:

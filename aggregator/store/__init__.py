@@ -7,11 +7,13 @@ parameters  values into the text form the engine binds from
 failures    the engine's error texts into our exceptions
 schema      the tables, what is in them and why; the store's identity
 streams     labels to stream ids; which streams are already written
+commits     the order of inserts, and who hears of them
 positions   committed positions, cached and looked up
 columns     numpy arrays and strings as Arrow columns
 retention   dropping the days that are over
 disk        what the store takes, and what is left
 catalogue   which streams there are: labels, their values
+container   where one record is, and in which container's log
 ledger      what the store holds of each container, and what is known to be lost
 windows     which stretches of time a query is asked for, one after the other
 rendering   how a record is shown, as SQL

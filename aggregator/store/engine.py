@@ -29,7 +29,7 @@ from aggregator.store.scanned import Scanned
 from service.logs import fields
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
     Parameters = Mapping[str, str | int | Sequence[str] | Sequence[int]]
 
@@ -227,20 +227,32 @@ class Engine:
 
     def _insert(self, table: str, rows: pa.RecordBatch) -> None:
         self.check()
-        # The engine reads the columns as a file, one in memory. Not `Connection.send_insert`: chdb-core 26.9 reports
-        # success there for inserts that failed (no space left, a broken constraint), which would lose the rows.
-        with os.fdopen(os.memfd_create("insert", os.MFD_CLOEXEC), "wb") as file:
+        # Not `Connection.send_insert`: chdb-core 26.9 reports success there for inserts that failed (no space left, a
+        # broken constraint), which would lose the rows.
+        with self._file(table, rows) as place:
+            columns = ", ".join(rows.schema.names)
+            self._writer.query(
+                f"INSERT INTO {table} ({columns}) SETTINGS {_INSERT_SETTINGS} SELECT {columns} FROM {place}",  # noqa: S608 - names of ours
+                "TSV",
+            )
+
+    @contextlib.asynccontextmanager
+    async def inserted(self, table: str, rows: pa.RecordBatch) -> AsyncIterator[str]:
+        """What a statement selects ``rows`` from, as long as this is open; some were inserted into ``table`` before."""
+        with contextlib.ExitStack() as stack:
+            file = self._file(table, rows)
+            yield await asyncio.to_thread(stack.enter_context, file)
+
+    @contextlib.contextmanager
+    def _file(self, table: str, rows: pa.RecordBatch) -> Iterator[str]:
+        """What a statement selects ``rows`` of ``table`` from: the engine reads them as a file, one in memory."""
+        with os.fdopen(os.memfd_create("rows", os.MFD_CLOEXEC), "wb") as file:
             with pa.ipc.new_stream(file, rows.schema) as stream:
                 stream.write_batch(rows)
             file.flush()
-            columns = ", ".join(rows.schema.names)
-            structure = ", ".join(f"{name} {self._type(table, name)}" for name in rows.schema.names)
-            self._writer.query(
-                f"INSERT INTO {table} ({columns}) SETTINGS {_INSERT_SETTINGS} "  # noqa: S608 - names of ours
-                f"SELECT {columns} FROM file('/proc/self/fd/{file.fileno()}', 'ArrowStream', {{structure:String}})",
-                "TSV",
-                params={"structure": structure},
-            )
+            types = ", ".join(f"{name} {self._type(table, name)}" for name in rows.schema.names)
+            quoted = types.replace("\\", "\\\\").replace("'", "\\'")
+            yield f"file('/proc/self/fd/{file.fileno()}', 'ArrowStream', '{quoted}')"
 
     def _type(self, table: str, column: str) -> str:
         """The type of a column, so that what an insert brings is read as that and never guessed."""

@@ -12,6 +12,10 @@ The projection ``positions`` keeps, part by part, what is asked per source: the 
 atomic with the rows because it is written and dropped with their part; and because it is grouped by source *and*
 stream, the engine also answers per-container ledgers and volumes from it.
 
+``committed_at`` is the same for all rows of an insert and rises from insert to insert (`aggregator.store.commits`). It
+is in no order that rows are stored in; the index ``commits`` finds the parts, and pieces of merged ones, that have rows
+of some commits.
+
 ``streams``: labels by stream id, one row for each day the stream has records on; partitioned by day like ``logs``, so
 that what a day's queries look through, and what retention drops, is that day's streams. Days are Date32 in both: a
 Date ends in 2149, and a wrong clock's rows would wrap around into some other day.
@@ -96,6 +100,7 @@ _STATEMENTS: Final = (
     meta Map(LowCardinality(String), String) CODEC(ZSTD(1)),
     committed_at DateTime64(3, 'UTC') DEFAULT now64(3) CODEC(ZSTD(1)),
     INDEX body_tokens body TYPE tokenbf_v1(8192, 3, 0) GRANULARITY 1,
+    INDEX commits committed_at TYPE minmax GRANULARITY 1,
     PROJECTION positions (
         SELECT source, namespace, stream_id,
             max(position), count(), sum(length(body)), min(ts), max(ts), max(committed_at)

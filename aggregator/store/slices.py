@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from aggregator.logql.compiler.plan import compile_query
-from aggregator.logql.tree import DAY_NS
+from aggregator.logql.compiler.plan import commits, compile_query
+from aggregator.logql.tree import DAY_NS, Committed
 from aggregator.store.schema import LOGS
 from aggregator.store.windows import Window, cut
 
@@ -33,6 +33,10 @@ class _Day(msgspec.Struct):
 
 class _Slice(msgspec.Struct):
     start_s: int
+
+
+class _Commit(msgspec.Struct):
+    at_ms: int
 
 
 def within(query: Query, window: Window, limit: int) -> Query:
@@ -82,3 +86,30 @@ async def _slices(engine: Engine, query: Query, window: Window, rows: int, limit
         limits,
     )
     return cut(window, [one.start_s * _SECOND_NS for one in found])
+
+
+async def commit_slices(
+    engine: Engine, query: Query, committed: Committed, limits: Callable[[], Limits]
+) -> list[Committed]:
+    """``committed`` cut into runs of commits, each with few enough records of the query's streams to be sorted at once.
+
+    A commit is not cut: it is never larger than an insert may be. Runs without records are left out.
+    """
+    statement = commits(msgspec.structs.replace(query, committed=committed))
+    found = await engine.rows(
+        "SELECT toUnixTimestamp64Milli(min(at)) AS at_ms FROM (SELECT at, intDiv(sum(records) OVER (ORDER BY at) - "  # noqa: S608 - a statement of our own
+        f"records, {_SLICE_ROWS}) AS slice FROM (SELECT committed_at AS at, count() AS records "
+        f"FROM ({statement.sql}) GROUP BY at)) GROUP BY slice ORDER BY at_ms",
+        _Commit,
+        statement.parameters,
+        limits(),
+    )
+    firsts = [one.at_ms for one in found]
+    if not firsts:
+        return []
+    ends = [*(first - 1 for first in firsts[1:]), committed.to_ms]
+    runs = [Committed(end, first - 1) for first, end in zip(firsts, ends, strict=True)]
+    if committed.after_ms >= firsts[0]:
+        # What is left of a commit that was begun stands in the first run.
+        runs[0] = msgspec.structs.replace(committed, to_ms=ends[0])
+    return runs

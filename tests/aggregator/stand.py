@@ -15,6 +15,7 @@ from aggregator.ingest.admission import Admission
 from aggregator.ingest.committer import Committer, Outcome
 from aggregator.metrics import Metrics
 from aggregator.store import schema
+from aggregator.store.commits import Commits
 from aggregator.store.engine import Engine
 from aggregator.store.positions import Positions
 from aggregator.store.streams import Streams
@@ -47,8 +48,9 @@ class Row(msgspec.Struct, frozen=True):
 class Stand:
     """An open store and its committer, running."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, commits: Commits, clock: Callable[[], float]) -> None:
         self.engine = engine
+        self.commits = commits
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
         self.positions = Positions(engine)
@@ -57,9 +59,10 @@ class Stand:
             engine,
             self.positions,
             self.streams,
+            commits,
             retention_s=RETENTION_S,
             metrics=self.metrics,
-            clock=lambda: float(NOW_S),
+            clock=clock,
         )
 
     async def commit(self, *batches: Batch) -> list[Outcome]:
@@ -105,11 +108,13 @@ class _Count(msgspec.Struct):
 
 
 @contextlib.asynccontextmanager
-async def open_stand(path: Path) -> AsyncIterator[Stand]:
+async def open_stand(
+    path: Path, clock: Callable[[], float] = lambda: float(NOW_S), connections: int = 2
+) -> AsyncIterator[Stand]:
     """A stand on the store in ``path``."""
-    async with Engine.open(f"chdb://{path}", 2) as engine:
+    async with Engine.open(f"chdb://{path}", connections) as engine:
         await schema.create(engine)
-        stand = Stand(engine)
+        stand = Stand(engine, await Commits.read(engine), clock)
         task = asyncio.create_task(stand.committer.run())
         try:
             yield stand

@@ -8,6 +8,7 @@ import aiohttp
 import pytest_asyncio
 
 from aggregator.api.queries import QueryLimits, add_queries
+from aggregator.query.live import Live
 from tests.aggregator.records import HEADERS, pack
 from tests.aggregator.stand import serve_stand
 from tests.logql.datasets import RECORDS
@@ -39,7 +40,7 @@ class Asked:
 
 
 def _queries(app: web.Application, stand: Stand) -> None:
-    add_queries(app, stand.engine, QueryLimits(), stand.registry)
+    add_queries(app, stand.engine, QueryLimits(), stand.registry, live=Live(stand.engine, stand.commits))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -10,5 +10,6 @@ captures    what `| regexp` takes, as SQL
 extraction  which parsers there is SQL for
 conditions  label filters as conditions
 plan        a log query as one statement, and the stages left for Python
+passing     records as they are committed, tried on many pipelines in one statement
 samples     a range aggregation as one statement
 """

@@ -41,22 +41,15 @@ from aggregator.store.schema import IS_RECORD, LOGS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from aggregator.logql.tree import Condition, Parser
+    from aggregator.logql.tree import Committed, Condition, Parser, Place
 
 # The total order of records: two of them never tie, for positions of a source are unique.
 ORDER: Final = ("ts", "stream_id", "source", "position")
 COLUMNS: Final = ("namespace", "stream_id", "ts", "source", "position", "level", "flags", "body")
 # What Python needs of a record to go on with it.
 ENTRY_COLUMNS: Final = ("namespace", "stream_id", "ts", "source", "position", "level", "flags", "meta", "body")
-
-
-class Place(msgspec.Struct, frozen=True):
-    """Where a record stands in the order of all; ``source``: its 16 bytes."""
-
-    ts_ns: int
-    stream_id: int
-    source: bytes
-    position: int
+# When a record was committed: the same for all records of an insert, and rising from insert to insert.
+COMMITTED: Final = "committed_at"
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -97,14 +90,29 @@ def candidates(query: Query, most: int, after: Place | None = None) -> Statement
     parameters = Parameters()
     where, _ = _records(query, parameters)
     if after is not None:
-        place = (
-            f"(fromUnixTimestamp64Nano({parameters.bind(after.ts_ns, 'Int64')}, 'UTC'), "
-            f"{parameters.bind(after.stream_id, 'UInt64')}, "
-            f"{parameters.bind(str(int.from_bytes(after.source, 'little')), 'UInt128')}, "
-            f"{parameters.bind(after.position, 'UInt64')})"
-        )
-        where += f" AND ({', '.join(ORDER)}) {'<' if query.backward else '>'} {place}"
+        where += f" AND {_stands('<' if query.backward else '>', after, parameters)}"
     return _select(ENTRY_COLUMNS, where, query, most, parameters, ordered=True)
+
+
+def replay(query: Query) -> Statement:
+    """The SELECT of `ENTRY_COLUMNS` and ``committed_at`` of the records that may come through the query's pipeline.
+
+    They are in the order in which they were committed, those of one commit in that of all records; without limit.
+    """
+    parameters = Parameters()
+    where, _ = _records(query, parameters)
+    return Statement(
+        f"{parameters.given}SELECT {', '.join(ENTRY_COLUMNS)}, {COMMITTED} FROM {LOGS} WHERE {where} "  # noqa: S608 - own words
+        f"ORDER BY {', '.join((COMMITTED, *ORDER))}",
+        parameters.values,
+    )
+
+
+def commits(query: Query) -> Statement:
+    """The SELECT of ``committed_at`` of every record of the query's streams, whatever its stages say."""
+    parameters = Parameters()
+    where, _ = _records(msgspec.structs.replace(query, stages=()), parameters)
+    return Statement(f"SELECT {COMMITTED} FROM {LOGS} WHERE {where}", parameters.values)  # noqa: S608 - own words
 
 
 def _select(
@@ -122,6 +130,7 @@ def _select(
 def _records(query: Query, parameters: Parameters) -> tuple[str, tuple[Stage, ...]]:
     conditions = [
         *span(query.start_ns, query.end_ns, parameters),
+        *_bounds(query, parameters),
         *selection(query.selector, query.start_ns, query.end_ns, parameters),
     ]
     fields = Fields(query.start_ns, query.end_ns, parameters)
@@ -134,6 +143,36 @@ def _records(query: Query, parameters: Parameters) -> tuple[str, tuple[Stage, ..
             return " AND ".join([*conditions, *prefilter.conditions]), query.stages[number:]
         conditions.append(condition)
     return " AND ".join(conditions), ()
+
+
+def _bounds(query: Query, parameters: Parameters) -> list[str]:
+    """The conditions on a record's place and commit."""
+    conditions = [_stands(">", query.after, parameters)] if query.after else []
+    conditions += [_stands("<", query.before, parameters)] if query.before else []
+    return conditions + (_committed(query.committed, parameters) if query.committed else [])
+
+
+def _stands(compared: str, place: Place, parameters: Parameters) -> str:
+    """The condition that a record stands in front of (``<``) or behind (``>``) a place."""
+    return (
+        f"({', '.join(ORDER)}) {compared} (fromUnixTimestamp64Nano({parameters.bind(place.ts_ns, 'Int64')}, 'UTC'), "
+        f"{parameters.bind(place.stream_id, 'UInt64')}, "
+        f"{parameters.bind(str(int.from_bytes(place.source, 'little')), 'UInt128')}, "
+        f"{parameters.bind(place.position, 'UInt64')})"
+    )
+
+
+def _committed(commits: Committed, parameters: Parameters) -> list[str]:
+    """The conditions on a record's commit; each by itself is one that the index on it prunes by."""
+    after = f"fromUnixTimestamp64Milli({parameters.bind(commits.after_ms, 'Int64')}, 'UTC')"
+    to = f"fromUnixTimestamp64Milli({parameters.bind(commits.to_ms, 'Int64')}, 'UTC')"
+    conditions = [f"{COMMITTED} <= {to}"]
+    if commits.place is not None:
+        behind = _stands(">", commits.place, parameters)
+        conditions += [f"{COMMITTED} >= {after}", f"({COMMITTED} > {after} OR {behind})"]
+    elif commits.after_ms >= 0:
+        conditions.append(f"{COMMITTED} > {after}")
+    return conditions
 
 
 def span(start_ns: int, end_ns: int, parameters: Parameters) -> list[str]:

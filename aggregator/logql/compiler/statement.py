@@ -9,7 +9,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Value = str | int | tuple[str, ...]
+Value = str | int | tuple[str, ...] | tuple[int, ...]
 
 
 class Statement(msgspec.Struct, frozen=True):

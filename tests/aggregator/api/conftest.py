@@ -10,6 +10,8 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from aggregator.api.queries import STALL_S, QueryLimits, add_queries
+from aggregator.query.live import Live
+from aggregator.store.commits import Commits
 from service.options import Address
 from service.web import errors_as_json, serve
 
@@ -37,7 +39,7 @@ def asking(
         registry = CollectorRegistry()
         figures.append(registry)
         app = web.Application(middlewares=[errors_as_json(registry)])
-        add_queries(app, engine, limits, registry, stall_s)
+        add_queries(app, engine, limits, registry, live=Live(engine, await Commits.read(engine)), stall_s=stall_s)
         async with serve(app, Address("127.0.0.1", 0)) as address:
             yield address
 

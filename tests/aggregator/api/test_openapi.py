@@ -9,10 +9,13 @@ from aiohttp import web
 from openapi_spec_validator import validate
 from prometheus_client import CollectorRegistry
 
+from aggregator.api.following import CONTEXT, TAIL
 from aggregator.api.openapi import document
-from aggregator.api.parameters import CATALOGUE, QUERY
+from aggregator.api.parameters import CATALOGUE, QUERY, Parameter
 from aggregator.api.queries import QueryLimits, add_queries
 from aggregator.config import Config, command
+from aggregator.query.live import Live
+from aggregator.store.commits import Commits
 
 if TYPE_CHECKING:
     from aggregator.store.engine import Engine
@@ -39,13 +42,26 @@ def test_described_parameters_are_the_accepted_ones(path: str, known: tuple[obje
     assert described == [parameter.name for parameter in QUERY if parameter in known]
 
 
+@pytest.mark.parametrize(("path", "known"), [("/tail", TAIL), ("/context", CONTEXT)])
+def test_what_follows_is_described_in_both_places(path: str, known: tuple[Parameter, ...]) -> None:
+    described = [one["name"] for one in DOCUMENT["paths"][path]["get"]["parameters"] if one["in"] == "query"]
+    assert described == [parameter.name for parameter in known]
+    section = PAGE.read_text("utf-8").partition(f"| parameter of `{path}` |")[2].partition("\n\n")[0]
+    for parameter in known:
+        if parameter in QUERY:
+            continue
+        (row,) = [row for row in section.splitlines() if f"`{parameter.name}`" in row.split(" | ")[0]]
+        assert not parameter.default or f"`{parameter.default}`" in row
+        assert all(f"`{choice}`" in row for choice in parameter.choices)
+
+
 # Added to the application elsewhere (`aggregator.api.routes`, `service.web`).
 ELSEWHERE = {"/v1/batches", "/v1/positions", "/healthz", "/readyz", "/metrics"}
 
 
 async def test_every_path_is_described(engine: Engine) -> None:
     app = web.Application()
-    add_queries(app, engine, QueryLimits(), CollectorRegistry())
+    add_queries(app, engine, QueryLimits(), CollectorRegistry(), live=Live(engine, Commits(0)))
     assert {resource.canonical for resource in app.router.resources()} == set(DOCUMENT["paths"]) - ELSEWHERE
 
 
@@ -57,7 +73,8 @@ def test_the_page_has_every_path(path: str) -> None:
 @pytest.mark.parametrize("parameter", QUERY, ids=lambda parameter: parameter.name)
 def test_the_page_has_every_parameter_with_its_default_and_choices(parameter: object) -> None:
     (known,) = [one for one in QUERY if one is parameter]
-    (row,) = re.findall(rf"^\| `{known.name}` \|.*$", PAGE.read_text("utf-8"), re.MULTILINE)
+    section = PAGE.read_text("utf-8").partition("## Parameters")[2].partition("\n## ")[0]
+    (row,) = re.findall(rf"^\| `{known.name}` \|.*$", section, re.MULTILINE)
     assert not known.default or f"`{known.default}`" in row
     assert all(f"`{choice}`" in row for choice in known.choices)
     assert ("repeatable" in row) == known.repeatable

@@ -25,7 +25,9 @@ ROWS_MAX = 5000
 
 
 def query_of(text: str) -> Query:
-    return asked(text, "", NOW_NS, ROWS_MAX).query
+    query = asked(text, "", NOW_NS, ROWS_MAX).query
+    assert isinstance(query, Query)
+    return query
 
 
 def test_without_parameters_the_newest_thousand_of_the_last_hour() -> None:
