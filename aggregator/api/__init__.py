@@ -22,4 +22,5 @@ openapi     GET /openapi.json
 described   what descriptions of paths are made of
 described_following  how /tail and /context are described
 welcome     GET /
+loki/       Loki's query API
 """

@@ -21,6 +21,7 @@ from aggregator.api.context import Context
 from aggregator.api.forms import query_string
 from aggregator.api.histogram import Histograms
 from aggregator.api.labels import Catalogue
+from aggregator.api.loki.handlers import Loki
 from aggregator.api.nodes import NodeHandlers
 from aggregator.api.openapi import openapi_handler
 from aggregator.api.parameters import Asked, asked
@@ -117,6 +118,7 @@ def add_queries(
     app.on_shutdown.append(tails.close)
     context = Context(engine, _engine_limits(limits, limits.time_s), limits.answer_bytes, turnstile, observed)
     app.router.add_get("/context", context.get, allow_head=False)
+    Loki(engine, _engine_limits(limits, limits.time_s), limits.answer_bytes, turnstile, observed).add_to(app)
     known = Nodes(registry)
     nodes = NodeHandlers(known, engine, _engine_limits(limits, limits.time_s), turnstile, observed)
     app.router.add_post("/v1/heartbeats", nodes.heartbeat)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from aggregator.errors import QueryTimeoutError
+from aggregator.errors import QueryAnswerError, QueryTimeoutError
 from aggregator.store.scanned import Scanned
 
 if TYPE_CHECKING:
@@ -26,9 +26,16 @@ class Budget:
     def __init__(self, limits: Limits, answer_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.answer_bytes = answer_bytes
         self.scanned = Scanned()
+        self._held_bytes = 0
         self._limits = limits
         self._clock = clock
         self._until = clock() + limits.time_s
+
+    def hold(self, size_bytes: int) -> None:
+        """Count what is held of an answer. Raises `QueryAnswerError` if it is more than ``answer_bytes``."""
+        self._held_bytes += size_bytes
+        if self._held_bytes > self.answer_bytes:
+            raise QueryAnswerError(f"the answer is larger than {self.answer_bytes} bytes")
 
     def left(self) -> Limits:
         """What the next statement may use. Raises `QueryTimeoutError` when the time is over."""

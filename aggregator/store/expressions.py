@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aggregator.logql.compiler.words import one_line_dots
 from aggregator.logql.tree import LineFilter, LineOp
 
 if TYPE_CHECKING:
@@ -19,4 +20,4 @@ async def check_expressions(engine: Engine, query: Query, limits: Callable[[], L
         if isinstance(stage, LineFilter) and stage.op in {LineOp.MATCHES, LineOp.NOT_MATCHES}:
             sql = "SELECT match('', {expression:String}) AS matched"
             for value in stage.values:
-                await engine.rows(sql, dict[str, int], {"expression": value.text}, limits())
+                await engine.rows(sql, dict[str, int], {"expression": one_line_dots(value.text)}, limits())

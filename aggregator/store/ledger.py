@@ -96,6 +96,32 @@ async def lost(engine: Engine, scope: Scope, most: int, limits: Limits) -> list[
     return await engine.rows(sql, Lost, parameters.values, limits)
 
 
+class Volume(msgspec.Struct, frozen=True):
+    """How much there is: streams, log files, records, their bytes; sources with records in the range count whole."""
+
+    streams: int
+    sources: int
+    records: int
+    bytes: int
+
+
+async def volume(engine: Engine, scope: Scope, limits: Limits) -> Volume:
+    """How much the store has of ``scope``."""
+    parameters = Parameters()
+    start, end = _edges(scope, parameters)
+    window = scope.window
+    conditions = [IS_RECORD, *selection(scope.selector, window.start_ns, window.end_ns, parameters)]
+    sql = (
+        "SELECT toUInt64(uniqExact(stream_id)) AS streams, toUInt64(uniqExact(source)) AS sources, "  # noqa: S608 - own words
+        "sum(held) AS records, sum(size) AS bytes FROM (SELECT source, stream_id, count() AS held, "
+        "sum(length(body)) AS size, min(ts) AS "
+        f"oldest, max(ts) AS newest FROM {LOGS} WHERE {' AND '.join(conditions)} GROUP BY source, namespace, stream_id "
+        f"HAVING newest >= {start} AND oldest < {end})"
+    )
+    (found,) = await engine.rows(sql, Volume, parameters.values, limits)
+    return found
+
+
 def _labelled(scope: Scope, parameters: Parameters) -> str:
     """Matching streams: ``stream_id`` and the labels that name a container."""
     window = scope.window

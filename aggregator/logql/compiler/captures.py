@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from aggregator.logql.compiler.fields import NO_NUMBER, Expression, Field, either, number_of
+from aggregator.logql.compiler.words import one_line_dots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,8 +36,7 @@ class Groups:
         """``groups``: the number of each named group, from 1."""
         self.names: tuple[str, ...] | None = tuple(groups)
         self._groups = groups
-        # The engine's `.` matches line breaks unless told otherwise.
-        self._found = parameters.define(f"extractGroups(body, {parameters.text('(?-s)' + expression)})")
+        self._found = parameters.define(f"extractGroups(body, {parameters.text(one_line_dots(expression))})")
 
     def field(self, name: str) -> Field:
         """The label ``name``; a group that took no part, or nothing, is none, though as a number it is an error."""

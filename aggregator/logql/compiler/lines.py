@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from aggregator.logql.compiler.captures import parts
-from aggregator.logql.compiler.words import whole_words
+from aggregator.logql.compiler.words import one_line_dots, whole_words
 from aggregator.logql.tree import LineFilter, LineOp
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def _matches(expression: str, parameters: Parameters) -> str:
 
 def _does_match(expression: str, parameters: Parameters) -> str:
     # The engine's `.` matches line breaks unless told otherwise.
-    return f"match(body, {parameters.text('(?-s)' + expression)})"
+    return f"match(body, {parameters.text(one_line_dots(expression))})"
 
 
 def _is_like(pattern: str, parameters: Parameters) -> str:

@@ -74,3 +74,8 @@ def _words(text: str) -> list[str]:
         and text[word.start() - 1].isascii()
         and text[word.end()].isascii()
     ]
+
+
+def one_line_dots(expression: str) -> str:
+    """The expression as the engine is given it: there ``.`` matches line breaks unless told otherwise."""
+    return f"(?-s){expression}"

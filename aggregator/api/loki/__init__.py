@@ -1,0 +1,7 @@
+"""Loki's query API, for Grafana and logcli: https://grafana.com/docs/loki/latest/reference/loki-http-api/.
+
+asked     the parameters, with Loki's ways of writing times and durations
+shapes    the JSON of answers
+handlers  the routes
+errors    errors as Loki says them: plain text
+"""
