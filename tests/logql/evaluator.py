@@ -152,7 +152,7 @@ def _ranged(aggregation: RangeAggregation, summed: Grouping | None, at: int, rec
         found.setdefault(labels, []).append((entry.ts, value))
     if aggregation.op is RangeOp.ABSENT:
         return {} if found else {_absent(aggregation): 1.0}
-    return {labels: series.over_time(aggregation, samples) for labels, samples in found.items()}
+    return {labels: series.over_time(aggregation, samples, end) for labels, samples in found.items()}
 
 
 def _sample(aggregation: RangeAggregation, entry: Entry) -> float | None:

@@ -53,8 +53,8 @@ def grouped(labels: Labels, grouping: Grouping | None) -> Labels:
 # --- Range functions: the samples of one series in one range, in order; at least one ---
 
 
-def over_time(aggregation: RangeAggregation, samples: list[Sample]) -> float:  # noqa: C901, PLR0911, PLR0912 - one case a function
-    """The value of a range."""
+def over_time(aggregation: RangeAggregation, samples: list[Sample], end: int) -> float:  # noqa: C901, PLR0911, PLR0912 - one case a function
+    """The value of a range that ends at ``end`` ns, inclusive."""
     values = [value for _, value in samples]
     range_s = aggregation.range_ns / 1e9
     match aggregation.op:
@@ -83,7 +83,7 @@ def over_time(aggregation: RangeAggregation, samples: list[Sample]) -> float:  #
         case RangeOp.QUANTILE:
             return quantile(aggregation.parameter or 0.0, values)
         case RangeOp.RATE_COUNTER:
-            return increase(samples, range_s) / range_s
+            return increase(samples, end - aggregation.range_ns, end) / range_s
         case _:
             return 1.0
 
@@ -116,11 +116,10 @@ def quantile(q: float, values: list[float]) -> float:
     return ordered[low] * (1 - (rank - low)) + ordered[high] * (rank - low)
 
 
-def increase(samples: list[Sample], range_s: float) -> float:
-    """What a counter rose by, its resets counted; of one sample 0.
+def increase(samples: list[Sample], start: int, end: int) -> float:
+    """What a counter rose by over the whole of a range, its resets counted; of one sample 0.
 
-    Loki means to extrapolate to the range's edges as Prometheus does, but takes the range's length for its beginning:
-    in effect it adds a few millionths.
+    As Prometheus extrapolates: to an edge that is near, else by half of the average distance; never below zero.
     """
     if len(samples) == 1:
         return 0.0
@@ -128,8 +127,15 @@ def increase(samples: list[Sample], range_s: float) -> float:
     for (_, before), (_, after) in itertools.pairwise(samples):
         if after < before:
             risen += before
-    _ = range_s
-    return risen
+    seen = samples[-1][0] - samples[0][0]
+    apart = seen / (len(samples) - 1)
+    to_start: float = samples[0][0] - start
+    if risen > 0 and samples[0][1] >= 0:
+        to_start = min(to_start, seen * (samples[0][1] / risen))
+    whole: float = seen
+    for edge in (to_start, end - samples[-1][0]):
+        whole += edge if edge < apart * 1.1 else apart / 2
+    return risen * (whole / seen)
 
 
 # --- Vector aggregations ---
