@@ -10,6 +10,7 @@ import msgspec
 from aggregator.api.described import QUERY_REFUSALS, TEXT, Json, content, parameters, responses
 from aggregator.api.described_following import following_paths
 from aggregator.api.histogram import Histogram
+from aggregator.api.loki.described import loki_paths
 from aggregator.api.nodes import CompletenessList, NodeList
 from aggregator.api.parameters import CATALOGUE, HISTOGRAM, QUERY
 from aggregator.store.rendering import CSV_HEADER, FLAGS
@@ -44,7 +45,12 @@ def document(rows_max: int) -> Json:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "paths": _query_paths(rows_max) | following_paths() | _node_paths() | _agent_paths() | _operation_paths(),
+        "paths": _query_paths(rows_max)
+        | following_paths()
+        | _node_paths()
+        | loki_paths()
+        | _agent_paths()
+        | _operation_paths(),
         "components": {
             "schemas": {"Refusal": _REFUSAL, "Record": _RECORD, "Committed": _COMMITTED} | _SCHEMAS,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},

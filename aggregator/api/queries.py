@@ -22,6 +22,7 @@ from aggregator.api.forms import query_string
 from aggregator.api.histogram import Histograms
 from aggregator.api.labels import Catalogue
 from aggregator.api.loki.handlers import Loki
+from aggregator.api.loki.streaming import LokiTails
 from aggregator.api.nodes import NodeHandlers
 from aggregator.api.openapi import openapi_handler
 from aggregator.api.parameters import Asked, asked
@@ -119,6 +120,8 @@ def add_queries(
     context = Context(engine, _engine_limits(limits, limits.time_s), limits.answer_bytes, turnstile, observed)
     app.router.add_get("/context", context.get, allow_head=False)
     Loki(engine, _engine_limits(limits, limits.time_s), limits.answer_bytes, turnstile, observed).add_to(app)
+    loki_tails = LokiTails(engine, live, export, turnstile, observed)
+    app.router.add_get("/loki/api/v1/tail", loki_tails.get, allow_head=False)
     known = Nodes(registry)
     nodes = NodeHandlers(known, engine, _engine_limits(limits, limits.time_s), turnstile, observed)
     app.router.add_post("/v1/heartbeats", nodes.heartbeat)
