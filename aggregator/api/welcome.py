@@ -16,18 +16,21 @@ _TEXT: Final = """logboom: the logs of every pod, in one place
   text, not text, RE2        curl '{at}/query?grep=timeout&not=healthz&regex=took+%5Cd%7B4,%7Dms'
   one JSON object a line     curl '{at}/query?format=json&limit=10'
   everything of a range      curl '{at}/query?limit=0&start={start}&end={end}'
+  counts by level            curl '{at}/histogram?since=15m'
   with colours               curl '{at}/query?color=always'
   as they are committed      curl -N '{at}/tail?namespace=shop&level=error'
   by LogQL, from the last 5  curl -N '{at}/tail?lines=5&q=%7Bnamespace%3D%22shop%22%7D+%7C+json'
-  the lines around one       curl '{at}/context?source=<source>&position=<position>'
   names of labels            curl '{at}/labels'
   values of a label          curl '{at}/labels/pod/values?namespace=shop'
   every stream's labels      curl '{at}/streams'
+  every node's agent         curl '{at}/nodes'
+  what is stored of what     curl '{at}/completeness'
   all of this, formally      curl '{at}/openapi.json'
   alive, ready               curl '{at}/healthz' '{at}/readyz'
   figures for Prometheus     curl '{at}/metrics'
 
-Agents send to POST /v1/batches and ask GET /v1/positions.
+/query takes LogQL as q; /context?source=&position= gives the lines around one, both as answers in JSON name them;
+Grafana and logcli find Loki's API under /loki/api/v1. Agents send to POST /v1/batches and ask GET /v1/positions.
 """
 
 

@@ -49,7 +49,7 @@ def loki_paths() -> Json:
 
 
 def _operation(summary: str, known: tuple[tuple[str, str], ...], *, path: bool) -> Json:
-    named = [{"name": name, "in": "query", "description": about, "schema": TEXT} for name, about in known]
+    named: list[Json] = [{"name": name, "in": "query", "description": about, "schema": TEXT} for name, about in known]
     if path:
         named.append({"name": "name", "in": "path", "required": True, "schema": TEXT})
     found = {"description": "As Loki answers.", "content": {"application/json": {"schema": {"type": "object"}}}}
