@@ -18,8 +18,13 @@ class Pods:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.watched: set[str] = set()
+        self.has_watches = True
         self.ahead_ns = 10_000_000_000
-        self.discovery = Discovery(str(root), self.watched.add, lambda: time.time_ns() + self.ahead_ns)
+        self.discovery = Discovery(str(root), self.watch, lambda: time.time_ns() + self.ahead_ns)
+
+    def watch(self, directory: str) -> bool:
+        self.watched.add(directory)
+        return self.has_watches
 
     def write(self, path: str, content: bytes = b"x\n") -> Path:
         file = self.root / path
