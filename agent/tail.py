@@ -1,28 +1,25 @@
 """The files that are followed, and rounds of reading them.
 
-Everything here blocks, and is called from one thread at a time (`collect.Collector` sees to that). A file's growth is
-found by asking its descriptor for its end: 0.4 µs a file, so a thousand files can be looked at ten times a second, with
-no event to lose and the same cost whatever they write.
+Everything here blocks, and is called from one thread at a time (`collect.Collector` sees to that).
 
-`agent.following` has the files; here is who reads when.
+`agent.following` has the files, `agent.asking` says which have grown; here is who reads when.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import time
 from typing import TYPE_CHECKING, Final
 
 from agent import join
 from agent.accounts import Accounts, lag
+from agent.asking import THOROUGH_EVERY_S, Asking
 from agent.assemble import Records, assemble, flush
 from agent.carry import Carried, Carry, Verdict
 from agent.errors import ReplacedError, UnpackError
 from agent.following import Following
 from agent.forecast import Rotation
 from agent.gaps import count_gap, gap_round
-from agent.gzipped import GzippedFile
 from agent.hold import Hold
 from agent.holding import Holding, is_young
 from agent.logfile import LogFile, Loss
@@ -48,10 +45,6 @@ ROUND_BYTES_MAX: Final = 1 << 20
 # A partial line whose end does not come is delivered as it stands once its file has not grown for this long. Runtimes
 # write the pieces of a line within milliseconds of each other.
 PATIENCE_S: Final = 30.0
-# Between two looks at every file, only those that are open are asked for their size.
-THOROUGH_EVERY_S: Final = 3.0
-# A file that has not grown for this long is asked only every other time: with thousands of them, to ask is what costs.
-IDLE_AFTER_S: Final = 10.0
 
 
 class Tail:
@@ -66,6 +59,7 @@ class Tail:
         hold: Hold | None = None,
         rotation: Rotation | None = None,
         rules: Rules | None = None,
+        inotify: bool = True,
     ) -> None:
         self._record_bytes_max = record_bytes_max
         self._joined_bytes_max = min(join.BYTES_MAX, record_bytes_max)
@@ -79,10 +73,10 @@ class Tail:
         self._gaps = self._following.gaps
         # Whether some file waited to be placed when it was looked at last.
         self.waiting = False
-        # As of the last look: open descriptors, and files with something to read, those that were served last behind.
-        self._open: list[tuple[LogFile, int]] = []
-        self._idle: list[tuple[LogFile, int]] = []
-        self._is_idle_asked = False
+        self._asking = Asking(inotify=inotify)
+        # Containers with files that have changed their size since that was measured.
+        self._written: dict[str, None] = {}
+        # As of the last look: files with something to read, those that were served last behind.
         self._ready: dict[LogFile, None] = {}
         # Those that have something to read, but whose pod is over its rate; those whose turn to be unpacked is to come,
         # or of which it is not known whether they go on with the file before.
@@ -109,23 +103,32 @@ class Tail:
     def update(self, listing: Listing) -> None:
         """Follow what ``listing`` shows of a container: new files, renamed ones, those that went away."""
         self._following.update(listing)
+        self._written[listing.directory] = None
 
     def look(self) -> bool:
         """See which files have grown; open, identify and close where it is time. Whether something can be read."""
         now_s = time.monotonic()
+        # Before anyone is seen to have grown: those that were read to their end have nothing that cannot wait.
+        left = [file for file in self._ready if file.readable]
         closing = self._holding.close(now_s, self._carry)
-        if self._following.unsettled or now_s >= self._thorough_s:
-            self._look_at_all(now_s)
+        if self._following.unsettled:
+            self._asking.keep(self.files())
+            self._young = {}
+            looked = self._look_over(list(self._directories), now_s)
+            self._find_ready((*self._deferred, *self._queued, *left, *looked, *closing), now_s)
             return bool(self._ready)
-        asked = [*self._open, *self._idle] if self._is_idle_asked else self._open
-        self._is_idle_asked = not self._is_idle_asked
-        grown = [file for file, descriptor in asked if os.lseek(descriptor, 0, os.SEEK_END) != file.size]
+        grown = self._asking.grown()
         for file in grown:
             self._following.look_at(file, now_s)
+            file.note_lag(now_s)
+            self._written[file.directory] = None
             self.waiting = self.waiting or file.awaits_place(now_s)
         ripe, self._young = self._young, {file: None for file in grown if is_young(file) and file not in self._young}
-        old = [file for file in grown if file not in self._young]
-        self._find_ready((*self._deferred, *self._queued, *self._ready, *old, *ripe, *closing), now_s)
+        found = [*grown, *ripe, *closing]
+        if now_s >= self._thorough_s:
+            found += self._look_over(self._asking.due(self._directories), now_s)
+        old = [file for file in found if file not in self._young]
+        self._find_ready((*self._deferred, *self._queued, *left, *old), now_s)
         return bool(self._ready)
 
     @property
@@ -133,33 +136,35 @@ class Tail:
         """Whether more can be read of what the last look found."""
         return any(file.readable for file in self._ready)
 
-    def _look_at_all(self, now_s: float) -> None:
+    def _look_over(self, directories: Iterable[str], now_s: float) -> list[LogFile]:
+        """Open, identify, close and give up files in ``directories`` where it is time; gives all that are in them."""
         following = self._following
         following.unsettled = False
-        self._young = {}
         following.let_go_beyond_hold(now_s)
         self.waiting = self._gaps.waiting
-        for directory, files in list(self._directories.items()):
+        looked: list[LogFile] = []
+        for directory in directories:
+            files = self._directories[directory]
             given_up = False
             for file in files:
+                size = file.size
                 following.look_at(file, now_s)
+                if file.size != size:
+                    self._written[directory] = None
                 if now_s - file.grown_s > PATIENCE_S and is_over(file, files):
                     following.identify_as_it_is(file)
                 following.let_go(file, now_s, is_current=file is files[-1])
                 file.note_lag(now_s)
                 self.waiting = self.waiting or file.awaits_place(now_s)
                 given_up = given_up or (file.fd is None and not file.listed)
+            self._asking.note(directory, files, now_s)
+            looked += files
             if given_up:
                 following.keep(directory, [file for file in files if file.fd is not None or file.listed])
+        self._asking.settle(now_s)
         self._gaps.settle(now_s)
-        # A compressed file does not grow: it is enough to look at it now and then.
-        self._open, self._idle = [], []
-        for file in self.files():
-            if file.fd is not None and not isinstance(file, GzippedFile):
-                of = self._idle if now_s - file.grown_s > IDLE_AFTER_S else self._open
-                of.append((file, file.fd))
-        self._find_ready((*self._deferred, *self._queued, *self._ready, *self.files()), now_s)
         self._thorough_s = now_s + THOROUGH_EVERY_S
+        return looked
 
     def _find_ready(self, files: Iterable[LogFile], now_s: float) -> None:
         """Those of ``files`` that can be read now; of a pod that is over its rate, who has waited comes first."""
@@ -170,6 +175,11 @@ class Tail:
                     self._deferred.append(file)
                 else:
                     self._ready[file] = None
+
+    def _restless(self) -> Iterator[list[LogFile]]:
+        """The files of each container of which some file is not at rest: all that have something left to do."""
+        for directory in self._asking.restless:
+            yield self._directories.get(directory, [])
 
     def _unsettle(self) -> None:
         """Look at every file next time."""
@@ -235,7 +245,7 @@ class Tail:
 
     def overdue(self) -> list[Round]:
         """Lines whose end has not come for long, as they stand; a bounded number of bytes of them."""
-        found = self._unfinished.overdue(self._directories.values(), time.monotonic() - PATIENCE_S)
+        found = self._unfinished.overdue(self._restless(), time.monotonic() - PATIENCE_S)
         return [self._round(records, [file]) for file, records in found]
 
     def lost(self) -> list[Round]:
@@ -262,20 +272,20 @@ class Tail:
         """Bring the gauges up to date."""
         files = list(self.files())
         self._metrics.files.set(len(files))
-        self._metrics.open_files.set(sum(file.fd is not None for file in files))
+        self._metrics.open_files.set(len([file for file in files if file.fd is not None]))
         now_s = time.monotonic()
-        lag_bytes, lag_s = lag(files, now_s)
+        lag_bytes, lag_s = lag((file for mine in self._restless() for file in mine), now_s)
         self._metrics.lag_bytes.set(lag_bytes)
         self._metrics.lag_seconds.set(lag_s)
-        self._metrics.rotation_forecast.set(self._accounts.measure(self._directories, now_s))
+        self._metrics.rotation_forecast.set(self._accounts.measure(self._directories, self._written, now_s))
+        self._written.clear()
         self._rates.measure(self._deferred, now_s)
         self._metrics.open_line_bytes.set(self._unfinished.held_bytes + self._holding.held_bytes)
 
     def close(self) -> None:
         """Close every file."""
         self._following.close()
-        self._open.clear()
-        self._idle.clear()
+        self._asking.close()
         self._ready.clear()
         self._young.clear()
 
