@@ -19,15 +19,13 @@ from agent.gzipped import GzippedFile
 from service.logs import fields
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from agent.logfile import LogFile
 
 _log = logging.getLogger(__name__)
 
-# Containers with a file that is not at rest are looked over this often.
-THOROUGH_EVERY_S: Final = 3.0
-# Every time, one in so many of all containers is looked over as well: each of them in half a minute.
+# Whenever those that are not at rest are looked over, one in so many of all containers is: each in half a minute.
 TURNS: Final = 10
 # A file that has not grown for this long is not asked every time any more.
 IDLE_AFTER_S: Final = 10.0
@@ -64,21 +62,21 @@ class Asking:
             self._rouse(file)
         return grown
 
-    def due(self, directories: Mapping[str, object]) -> list[str]:
-        """Those of ``directories`` that are to be looked over now."""
-        self._turn = self._turn or list(directories)
+    def turn(self, directories: Mapping[str, object]) -> list[str]:
+        """Those of ``directories`` whose turn it is, whether they are at rest or not."""
+        if not self._turn:
+            self._turn = list(directories)
+            self._prune(directories)
         count = len(directories) // TURNS + 1
         turn, self._turn = self._turn[:count], self._turn[count:]
-        for directory in self.restless.keys() - directories.keys():
-            del self.restless[directory]
-        return [directory for directory in dict.fromkeys((*self.restless, *turn)) if directory in directories]
+        return turn
 
     def note(self, directory: str, files: Sequence[LogFile], now_s: float) -> None:
         """Take ``files``, all those of ``directory``, as they are after they were looked over."""
         for file in files:
             # A compressed file does not grow: it is enough that it is looked over.
             if file.fd is None or isinstance(file, GzippedFile):
-                self.drop(file)
+                self._drop(file)
             elif file in self._asleep:
                 if file.grown_s == now_s:
                     self._untold.append(file)
@@ -86,7 +84,7 @@ class Asking:
                 self._rouse(file)
             else:
                 self._rest(file)
-        if all(is_at_rest(file, is_current=file is files[-1]) for file in files):
+        if all(is_at_rest(file, is_current=file is files[-1]) for file in files):  # also if there is none
             self.restless.pop(directory, None)
         else:
             self.restless[directory] = None
@@ -96,12 +94,14 @@ class Asking:
         for file in [file for file in self._awake if now_s - file.grown_s > IDLE_AFTER_S]:
             self._rest(file)
 
-    def keep(self, files: Iterable[LogFile]) -> None:
-        """Forget everyone who is not one of ``files``."""
-        for file in (self._awake.keys() | self._idle.keys() | self._asleep.keys()).difference(files):
-            self.drop(file)
+    def _prune(self, directories: Mapping[str, object]) -> None:
+        """Forget what is not followed any more: its files are closed."""
+        for file in [file for each in (self._awake, self._idle, self._asleep) for file in each if file.fd is None]:
+            self._drop(file)
+        for directory in self.restless.keys() - directories.keys():
+            del self.restless[directory]
 
-    def drop(self, file: LogFile) -> None:
+    def _drop(self, file: LogFile) -> None:
         """Ask ``file`` no more."""
         self._awake.pop(file, None)
         self._idle.pop(file, None)
@@ -122,7 +122,7 @@ class Asking:
         self.restless[file.directory] = None
 
     def _rest(self, file: LogFile) -> None:
-        """Let ``file``, which is open, sleep; if the bell will not ring for it, ask it every other time."""
+        """Let ``file`` sleep; if the bell will not ring for it, ask it every other time."""
         self._awake.pop(file, None)
         self._idle.pop(file, None)
         if not self._bell.add(file):

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 DECIDED_WITHIN_S: Final = 1.0
 # A's last lines are held so much longer for B to be found, and for the store to say where it is to be read from.
 HELD_ON_S: Final = 2.0
-# As long as a line's end is waited for in one file (`tail.PATIENCE_S`). Between A and B files may be missing.
+# As long as a line's end is waited for in one file (`unfinished.PATIENCE_S`). Between A and B files may be missing.
 APART_AFTER_NS: Final = 30 * 10**9
 # Read of B at first; four times as much as long as that does not do.
 _HEAD_BYTES: Final = 64 << 10
