@@ -19,7 +19,7 @@ from agent.gzipped import GzippedFile
 from service.logs import fields
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from agent.logfile import LogFile
 
@@ -48,18 +48,25 @@ class Asking:
         self._untold: list[LogFile] = []
         self._turn: list[str] = []
 
-    def grown(self) -> list[LogFile]:
+    def grown(self, now_s: float) -> list[LogFile]:
         """Files whose size is not what it was, of those whose turn it is to be asked."""
         for file in self._bell.rung():
             if file in self._asleep:
                 del self._asleep[file]
                 self._awake[file] = None
         self._check_bell()
-        asked = [*self._awake, *self._idle] if self._is_idle_asked else self._awake
+        grown = _grown(self._awake)
+        if self._is_idle_asked:
+            woken = _grown(self._idle)
+            for file in woken:
+                del self._idle[file]
+                self._awake[file] = None
+            grown += woken
         self._is_idle_asked = not self._is_idle_asked
-        grown = [file for file in asked if file.fd is not None and os.lseek(file.fd, 0, os.SEEK_END) != file.size]
         for file in grown:
-            self._rouse(file)
+            if file.directory not in self.restless:
+                file.note_lag(now_s)  # up to now all of it was committed, and nobody noted that
+                self.restless[file.directory] = None
         return grown
 
     def turn(self, directories: Mapping[str, object]) -> list[str]:
@@ -81,7 +88,8 @@ class Asking:
                 if file.grown_s == now_s:
                     self._untold.append(file)
             elif now_s - file.grown_s <= IDLE_AFTER_S:
-                self._rouse(file)
+                self._idle.pop(file, None)
+                self._awake[file] = None
             else:
                 self._rest(file)
         if all(is_at_rest(file, is_current=file is files[-1]) for file in files):  # also if there is none
@@ -115,12 +123,6 @@ class Asking:
         for each in (self._awake, self._idle, self._asleep):
             each.clear()
 
-    def _rouse(self, file: LogFile) -> None:
-        """Ask ``file``, which has grown, every time."""
-        self._idle.pop(file, None)
-        self._awake[file] = None
-        self.restless[file.directory] = None
-
     def _rest(self, file: LogFile) -> None:
         """Let ``file`` sleep; if the bell will not ring for it, ask it every other time."""
         self._awake.pop(file, None)
@@ -143,6 +145,10 @@ class Asking:
             self._bell.close()
             self._idle |= self._asleep
             self._asleep.clear()
+
+
+def _grown(files: Iterable[LogFile]) -> list[LogFile]:
+    return [file for file in files if file.fd is not None and os.lseek(file.fd, 0, os.SEEK_END) != file.size]
 
 
 def is_at_rest(file: LogFile, *, is_current: bool) -> bool:

@@ -92,7 +92,7 @@ class Carry:
     def awaits(self, file: LogFile) -> bool:
         """Whether what is open at the end of ``file``, which was read to there, may go on in another file."""
         siblings = self._directories.get(file.directory, ())
-        if file not in siblings:
+        if not siblings or file is siblings[-1] or file not in siblings:
             return False
         following = next((each for each in siblings[siblings.index(file) + 1 :] if not each.is_copy), None)
         return following is not None and _is_next(file, following) and (not following.placed or _is_fresh(following))

@@ -41,10 +41,9 @@ class Looking:
     def look(self, now_s: float) -> list[LogFile]:
         """Files of which there may be something to read that is not to wait for the next look."""
         unsettled = self._following.take_unsettled()
-        grown = self._asking.grown()
+        grown = self._asking.grown(now_s)
         for file in grown:
             self._following.look_at(file, now_s)
-            file.note_lag(now_s)
             self.written[file.directory] = None
             self.waiting = self.waiting or file.awaits_place(now_s)
         ripe = self._young

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# With news from inotify a scan only reconciles, and a thousand containers cost it 5 ms; without, it is how files are
+# With news from inotify a scan only reconciles, and a thousand containers cost it 15 ms; without, it is how files are
 # found, and rotation gives ten seconds.
 RECONCILE_EVERY_S: Final = 30.0
 SCAN_EVERY_S: Final = 1.0
