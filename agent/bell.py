@@ -15,8 +15,8 @@ from agent.inotify import Inotify
 if TYPE_CHECKING:
     from agent.logfile import LogFile
 
-# Of the watches the user may have, this one's files take at most one in so many.
-_SHARE: Final = 4
+# Of the watches the user may have, files take at most one in so many: those of directories matter more.
+_SHARE: Final = 8
 _LIMIT: Final = Path("/proc/sys/fs/inotify/max_user_watches")
 
 
