@@ -9,10 +9,13 @@ hints        where to look for it
 readymade    redactions by name
 discovery    which containers the node has, and the files of each
 generations  what a file's name says: live, rotated, gzipped; in which order to read them
-inotify      news that a directory changed
+inotify      news that a directory changed, or a file was written to
 watch        when to scan
 identity     the source of a file, from its own first line
 tail         rounds of reading the files that are followed
+looking      looks at them: which have grown, which containers are to be looked over
+asking       who is asked for its size, and how often
+bell         rings when a file that sleeps is written to
 following    the files of every container as they come, are renamed, copied, truncated, and go away
 hold         how long deleted files are held open
 holding      files of which lines are held back

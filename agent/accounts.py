@@ -44,11 +44,16 @@ class Account:
         self._sizes: dict[int, int] = {}
         self._warned_s: float | None = None
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether measuring changes nothing, as long as nothing is written: as nearly every container of a node."""
+        return self.rate.per_s == 0.0 and self.forecast_s is None
+
     def measure(self, rotation: Rotation, files: Sequence[LogFile], now_s: float) -> None:
         """Bring rate and forecast up to date from the container's ``files``, oldest first; warn if time runs out."""
         self.rate.note(self._written(files), now_s)
         if (self.rate.per_s or 0.0) < RATE_LEAST:
-            self.forecast_s = None  # as nearly every container of a node, and this is asked of each
+            self.forecast_s = None
             return
         self.forecast_s = _forecast_s(rotation, files, self.rate.per_s, now_s)
         if self.forecast_s is None or self.forecast_s >= WARN_BELOW_S:
@@ -88,6 +93,9 @@ class Accounts:
     def __init__(self, rotation: Rotation) -> None:
         self._rotation = rotation
         self._accounts: dict[str, Account] = {}
+        # Those not at rest when they were measured last, and when that was.
+        self._moving: dict[str, None] = {}
+        self._measured_s: float | None = None
 
     def of(self, directory: str) -> Account:
         """The account of the container in ``directory``."""
@@ -96,16 +104,29 @@ class Accounts:
             account = self._accounts[directory] = Account()
         return account
 
-    def measure(self, directories: Mapping[str, Sequence[LogFile]], now_s: float) -> float:
-        """Bring every account up to date, forget those of other ``directories``; the least forecast, or infinity."""
+    def measure(self, directories: Mapping[str, Sequence[LogFile]], written: Iterable[str], now_s: float) -> float:
+        """Bring every account up to date, forget those of other ``directories``; the least forecast, or infinity.
+
+        ``written``: where the size of some file has changed since the last call, or files have come or gone.
+        """
         for directory in self._accounts.keys() - directories.keys():
             del self._accounts[directory]
         least_s = math.inf
-        for directory, files in directories.items():
+        measured = dict.fromkeys((*self._moving, *written))
+        self._moving = {}
+        for directory in measured:
+            files = directories.get(directory)
+            if files is None:
+                continue
             account = self.of(directory)
+            if account.is_at_rest:
+                account.rate.skip_to(self._measured_s)
             account.measure(self._rotation, files, now_s)
+            if not account.is_at_rest:
+                self._moving[directory] = None
             if account.forecast_s is not None:
                 least_s = min(least_s, account.forecast_s)
+        self._measured_s = now_s
         return least_s
 
 
@@ -122,6 +143,8 @@ def lag(files: Iterable[LogFile], now_s: float) -> tuple[int, float]:
 
 def _forecast_s(rotation: Rotation, files: Sequence[LogFile], rate: float | None, now_s: float) -> float | None:
     """Of the run that is written now. What older runs left goes with the next restart, which nobody can foresee."""
+    if not any(file.lag_bytes and now_s - file.behind_since_s >= ON_ITS_WAY_S for file in files):
+        return None
     listed = [file for file in files if file.listed]
     if not listed:
         return None

@@ -83,7 +83,15 @@ async def follow(
         hold = Hold(config.deleted_hold_s, config.deleted_bytes, config.deleted_files)
         rotation = Rotation(config.rotation_bytes, config.rotation_files)
         rules = config.all_rules()
-        tail = Tail(config.cluster, config.record_bytes, metrics, hold=hold, rotation=rotation, rules=rules)
+        tail = Tail(
+            config.cluster,
+            config.record_bytes,
+            metrics,
+            hold=hold,
+            rotation=rotation,
+            rules=rules,
+            inotify=config.inotify,
+        )
         collector = Collector(tail, Builder(origin, config.batch_bytes), config.flush_after_s, metrics)
         stack.callback(collector.close)
         watch = Watch(str(config.pods_dir), collector, metrics, use_inotify=config.inotify, collects=rules.collects)

@@ -92,7 +92,7 @@ class Assembly:
 
     def reach(self, end: int) -> int:
         """The position reached after lines up to ``end``, and what was delivered before: the new floor."""
-        start = self.open_start
+        start = self.open_lines.start
         self.floor = max(self.floor, end if start is None else start)
         return self.floor
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 DECIDED_WITHIN_S: Final = 1.0
 # A's last lines are held so much longer for B to be found, and for the store to say where it is to be read from.
 HELD_ON_S: Final = 2.0
-# As long as a line's end is waited for in one file (`tail.PATIENCE_S`). Between A and B files may be missing.
+# As long as a line's end is waited for in one file (`unfinished.PATIENCE_S`). Between A and B files may be missing.
 APART_AFTER_NS: Final = 30 * 10**9
 # Read of B at first; four times as much as long as that does not do.
 _HEAD_BYTES: Final = 64 << 10
@@ -92,7 +92,7 @@ class Carry:
     def awaits(self, file: LogFile) -> bool:
         """Whether what is open at the end of ``file``, which was read to there, may go on in another file."""
         siblings = self._directories.get(file.directory, ())
-        if file not in siblings:
+        if not siblings or file is siblings[-1] or file not in siblings:
             return False
         following = next((each for each in siblings[siblings.index(file) + 1 :] if not each.is_copy), None)
         return following is not None and _is_next(file, following) and (not following.placed or _is_fresh(following))

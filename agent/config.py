@@ -275,7 +275,7 @@ _OPTIONS: Final = (
         envvar="LOGBOOM_INOTIFY",
         show_default=True,
         show_envvar=True,
-        help="Learn of new files from inotify, or by scanning only.",
+        help="Learn of new files, and of writes to quiet ones, from inotify; or by scanning and asking only.",
     ),
     click.option(
         "--rotation-bytes",

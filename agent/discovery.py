@@ -1,7 +1,7 @@
 """Which containers the node has, and the files of each.
 
-A scan looks at the modification time of every directory and lists those that changed. It is cheap enough to be made
-every few seconds without any help, so inotify is only ever a reason to make one sooner.
+A scan looks at the modification time of every directory and lists those that changed: 7 µs a directory. It is cheap
+enough to be made every second without any help, so inotify is only ever a reason to make one sooner.
 """
 
 from __future__ import annotations
@@ -56,22 +56,35 @@ class _Known(msgspec.Struct):
     """What the last scan saw of a container's directory; ``beside``: directories that Docker's files lie in.
 
     ``modified``: modification time, ns, and inode of each: a directory made anew has another one.
-    ``ignored``: how many files look like logs and are named like none.
+    ``ignored``: how many files look like logs and are named like none. ``is_watched``: changes of all of them are told.
     """
 
     container: Container
     modified: tuple[tuple[int, int], ...]
     beside: tuple[str, ...] = ()
     ignored: int = 0
+    is_watched: bool = False
+
+
+class _Pod(msgspec.Struct):
+    """The same of a pod's directory: the ``containers`` in it, with their directories."""
+
+    modified: tuple[int, int]
+    containers: tuple[tuple[str, Container], ...]
+    is_watched: bool
 
 
 class Discovery:
-    """Finds what changed below the pods directory. `scan` blocks; call it from a thread, one call at a time."""
+    """Finds what changed below the pods directory. `scan` blocks; call it from a thread, one call at a time.
+
+    ``watch`` is asked to tell of changes of a directory, before it is listed, and says whether that can be had; if not,
+    it is asked again by the next scan.
+    """
 
     def __init__(
         self,
         pods_dir: str,
-        watch: Callable[[str], None],
+        watch: Callable[[str], bool],
         clock_ns: Callable[[], int] = time.time_ns,
         collects: Callable[[Container], bool] = lambda _: True,
     ) -> None:
@@ -80,6 +93,7 @@ class Discovery:
         self._clock_ns = clock_ns
         self._collects = collects
         self._known: dict[str, _Known] = {}
+        self._pods: dict[str, _Pod] = {}
         # Directories of the containers that are not to be collected, as of the last scan: neither listed nor watched.
         self.excluded: frozenset[str] = frozenset()
         # Files that look like logs, but are not named as kubelet or Docker name them: after the last scan.
@@ -109,16 +123,37 @@ class Discovery:
     def _directories(self) -> Iterator[tuple[str, Container]]:
         """Every container's directory."""
         self._watch(self._pods_dir)
-        for pod in _names(self._pods_dir):
-            if container_of(pod, "-") is None:
-                _log.debug("not a pod's directory", extra=fields(name=pod))
+        names = _names(self._pods_dir)
+        for gone in self._pods.keys() - set(names):
+            del self._pods[gone]
+        for name in names:
+            pod = self._pods.get(name)
+            if pod is None and container_of(name, "-") is None:
+                _log.debug("not a pod's directory", extra=fields(name=name))
                 continue
-            pod_directory = f"{self._pods_dir}/{pod}"
-            self._watch(pod_directory)
-            for name in _names_if_readable(pod_directory):
-                container = container_of(pod, name)
-                if container is not None:
-                    yield f"{pod_directory}/{name}", container
+            directory = f"{self._pods_dir}/{name}"
+            modified = _modified(directory)
+            if pod is None or pod.modified != modified or not self._is_settled(modified):
+                pod = self._listed(name, directory, modified) or pod
+            elif not pod.is_watched:
+                pod.is_watched = self._watch(directory)
+            if pod is not None:
+                self._pods[name] = pod
+                yield from pod.containers
+
+    def _listed(self, name: str, directory: str, modified: tuple[int, int]) -> _Pod | None:
+        """The pod as it is now; None, which is said, where it cannot be read: the next scan tries again."""
+        is_watched = self._watch(directory)
+        try:
+            names = _names(directory)
+        except OSError as error:
+            _log.warning("directory cannot be read", extra=fields(directory=directory, reason=error))
+            return None
+        found = ((f"{directory}/{each}", container_of(name, each)) for each in names)
+        return _Pod(modified, tuple((path, container) for path, container in found if container), is_watched)
+
+    def _is_settled(self, modified: tuple[int, int]) -> bool:
+        return modified[0] < self._clock_ns() - _SETTLED_NS
 
     def _is_collected(self, directory: str, container: Container) -> bool:
         if directory in self.excluded:
@@ -131,12 +166,12 @@ class Discovery:
     def _list_if_changed(self, directory: str, container: Container) -> Listing | None:
         known = self._known.get(directory)
         beside = known.beside if known else ()
-        # Every time, not only before it is listed: a watch that was not to be had the last time may be now.
-        for each in (directory, *beside):
-            self._watch(each)
         modified = tuple(map(_modified, (directory, *beside)))
-        if known is not None and known.modified == modified and max(modified)[0] < self._clock_ns() - _SETTLED_NS:
+        if known is not None and known.modified == modified and self._is_settled(max(modified)):
+            if not known.is_watched:
+                known.is_watched = self._watch_all(directory, *beside)
             return None
+        is_watched = self._watch_all(directory, *beside)
         try:
             entries, beside_now, ignored = _entries(directory)
         except OSError as error:
@@ -145,16 +180,19 @@ class Discovery:
             return None
         if beside_now != beside:
             # Watched from now on; listed once more by the next scan, so that nothing falls between list and watch.
-            for each in beside_now:
-                self._watch(each)
+            is_watched = self._watch_all(directory, *beside_now)
             modified = ()
         if ignored and not (known and known.ignored):
             _log.info(
                 "files that are not named like a container's logs are not read",
                 extra=fields(directory=directory, files=len(ignored), for_example=ignored[0]),
             )
-        self._known[directory] = _Known(container, modified, beside_now, len(ignored))
+        self._known[directory] = _Known(container, modified, beside_now, len(ignored), is_watched)
         return Listing(directory, container, entries)
+
+    def _watch_all(self, *directories: str) -> bool:
+        told = [self._watch(each) for each in directories]
+        return all(told)
 
 
 def _names(directory: str) -> list[str]:

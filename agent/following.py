@@ -23,7 +23,7 @@ from agent.logfile import LogFile, Loss
 from service.logs import fields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from agent.accounts import Accounts
     from agent.discovery import Entry, Listing
@@ -45,7 +45,7 @@ class Following:
     """Owns every `LogFile`, so every open descriptor, until `close` (idempotent).
 
     ``directories``: the files of each container, oldest first. ``sources``: the file that is read for each source.
-    ``spoilt``: files that were read as far as they can be. ``unsettled``: whether descriptors have come or gone.
+    ``spoilt``: files that were read as far as they can be. ``unsettled``: directories where something has come or gone.
     """
 
     def __init__(self, cluster: str, metrics: Metrics, hold: Hold, accounts: Accounts, rules: Rules) -> None:
@@ -58,7 +58,7 @@ class Following:
         self.sources: dict[bytes, LogFile] = {}
         self.spoilt: list[GzippedFile] = []
         self._left: list[LogFile] = []
-        self.unsettled = True
+        self.unsettled: dict[str, None] = {}
 
     def files(self) -> Iterator[LogFile]:
         """Every followed file."""
@@ -98,7 +98,7 @@ class Following:
             else:
                 held.append(file)
         self.keep(listing.directory, held + files)  # they were there before the others
-        self.unsettled = True
+        self.unsettled[listing.directory] = None
 
     def keep(self, directory: str, files: list[LogFile]) -> None:
         """Follow ``files`` in ``directory``, and no others."""
@@ -137,9 +137,10 @@ class Following:
         elif file.finished and not is_current and quiet_s > CLOSE_AFTER_S:
             file.close()
 
-    def let_go_beyond_hold(self, now_s: float) -> None:
-        """Close the deleted files that may not be held open any longer."""
-        deleted = [file for file in self.files() if not file.listed and file.fd is not None and not file.finished]
+    def let_go_beyond_hold(self, directories: Iterable[str], now_s: float) -> None:
+        """Close the deleted files that may not be held open any longer; all there are lie in ``directories``."""
+        files = (file for directory in directories for file in self.directories.get(directory, ()))
+        deleted = [file for file in files if not file.listed and file.fd is not None and not file.finished]
         for file in beyond(deleted, self._hold, now_s):
             file.loss = Loss.HELD
             file.close()  # `let_go` sees to the rest
@@ -158,7 +159,7 @@ class Following:
         if error.is_cut and self._is_in_the_making(file):
             file.close()
             file.retry_s = time.monotonic() + RETRY_AFTER_S
-            self.unsettled = True
+            self.unsettled[file.directory] = None
             return
         file.loss = Loss.CORRUPT
         _log.warning("file cannot be unpacked", extra=fields(path=file.entry.path, reason=error))
@@ -170,7 +171,7 @@ class Following:
 
     def attempt(self, file: LogFile, call: Callable[[], None]) -> bool:
         """Make a call on ``file``; after one that failed, it is left alone for a while."""
-        self.unsettled = True
+        self.unsettled[file.directory] = None
         try:
             call()
         except FileNotFoundError:
@@ -190,7 +191,7 @@ class Following:
         if file.fd is None:
             file.estimate()
         file.close()
-        self.unsettled = True
+        self.unsettled[file.directory] = None
         self._metrics.read_errors.inc()
         _log.warning("file cannot be read", extra=fields(path=file.entry.path, reason=error.strerror))
 
@@ -202,7 +203,12 @@ class Following:
                 if other.is_copy:
                     other.is_copy = False
                     other.searched = 0
-            self.unsettled = True
+            self.unsettled[file.directory] = None
+
+    def take_unsettled(self) -> dict[str, None]:
+        """The directories where something has come or gone, since this was asked last: to be looked over."""
+        unsettled, self.unsettled = self.unsettled, {}
+        return unsettled
 
     def take_spoilt(self) -> list[GzippedFile]:
         """The files that were read as far as they can be, since this was asked last."""

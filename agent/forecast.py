@@ -50,6 +50,11 @@ class WriteRate:
             self.per_s = now if self.per_s is None else self.per_s + weight * (now - self.per_s)
         self._noted_s = now_s
 
+    def skip_to(self, now_s: float | None) -> None:
+        """Nothing was written until ``now_s``, and the rate was 0 before; None: not known."""
+        if now_s is not None:
+            self._noted_s = now_s
+
 
 def forecast_s(
     rotation: Rotation, live_bytes: int, newer: int, rate: float | None, looks_every_s: float = KUBELET_LOOKS_EVERY_S

@@ -118,12 +118,12 @@ class OpenLines:
     @property
     def size_bytes(self) -> int:
         """Bytes held."""
-        return sum(len(line.body) for line in self._by_stream.values())
+        return sum(len(line.body) for line in self._by_stream.values()) if self._by_stream else 0
 
     @property
     def start(self) -> int | None:
         """Offset in the file of the oldest one; None if none is open."""
-        return next((line.start for line in self._by_stream.values()), None)
+        return next(iter(self._by_stream.values())).start if self._by_stream else None
 
     @property
     def time(self) -> int | None:

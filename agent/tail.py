@@ -1,16 +1,13 @@
 """The files that are followed, and rounds of reading them.
 
-Everything here blocks, and is called from one thread at a time (`collect.Collector` sees to that). A file's growth is
-found by asking its descriptor for its end: 0.4 µs a file, so a thousand files can be looked at ten times a second, with
-no event to lose and the same cost whatever they write.
+Everything here blocks, and is called from one thread at a time (`collect.Collector` sees to that).
 
-`agent.following` has the files; here is who reads when.
+`agent.following` has the files, `agent.looking` says which have grown; here is who reads when.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -22,16 +19,16 @@ from agent.errors import ReplacedError, UnpackError
 from agent.following import Following
 from agent.forecast import Rotation
 from agent.gaps import count_gap, gap_round
-from agent.gzipped import GzippedFile
 from agent.hold import Hold
-from agent.holding import Holding, is_young
+from agent.holding import Holding
 from agent.logfile import LogFile, Loss
+from agent.looking import Looking
 from agent.rate import Rates
 from agent.rounds import Part, Round
 from agent.rules import Rules
 from agent.sieve import Sieve
 from agent.stretch import Stretch, held, read
-from agent.unfinished import PARSERS, Unfinished, is_over
+from agent.unfinished import PARSERS, PATIENCE_S, Unfinished
 from agent.unpacking import Unpacking
 
 if TYPE_CHECKING:
@@ -45,13 +42,6 @@ if TYPE_CHECKING:
 # Read in a round over all files. Measured: half of it, of this or of one file's part (`stretch.READ_BYTES_MAX`), costs
 # a seventh more CPU a line; twice of it saves nothing, and takes memory.
 ROUND_BYTES_MAX: Final = 1 << 20
-# A partial line whose end does not come is delivered as it stands once its file has not grown for this long. Runtimes
-# write the pieces of a line within milliseconds of each other.
-PATIENCE_S: Final = 30.0
-# Between two looks at every file, only those that are open are asked for their size.
-THOROUGH_EVERY_S: Final = 3.0
-# A file that has not grown for this long is asked only every other time: with thousands of them, to ask is what costs.
-IDLE_AFTER_S: Final = 10.0
 
 
 class Tail:
@@ -66,6 +56,7 @@ class Tail:
         hold: Hold | None = None,
         rotation: Rotation | None = None,
         rules: Rules | None = None,
+        inotify: bool = True,
     ) -> None:
         self._record_bytes_max = record_bytes_max
         self._joined_bytes_max = min(join.BYTES_MAX, record_bytes_max)
@@ -77,12 +68,8 @@ class Tail:
         self._directories = self._following.directories
         self._sources = self._following.sources
         self._gaps = self._following.gaps
-        # Whether some file waited to be placed when it was looked at last.
-        self.waiting = False
-        # As of the last look: open descriptors, and files with something to read, those that were served last behind.
-        self._open: list[tuple[LogFile, int]] = []
-        self._idle: list[tuple[LogFile, int]] = []
-        self._is_idle_asked = False
+        self._looking = Looking(self._following, inotify=inotify)
+        # As of the last look: files with something to read, those that were served last behind.
         self._ready: dict[LogFile, None] = {}
         # Those that have something to read, but whose pod is over its rate; those whose turn to be unpacked is to come,
         # or of which it is not known whether they go on with the file before.
@@ -91,10 +78,7 @@ class Tail:
         self._holding = Holding()
         self._carry = Carry(self._directories, record_bytes_max, self._joined_bytes_max)
         self._carried: list[Round] = []
-        # Those that have grown a little since the look before the last.
-        self._young: dict[LogFile, None] = {}
         self._unpacking = Unpacking()
-        self._thorough_s = 0.0
         self._unfinished = Unfinished(record_bytes_max, self._following.set_aside, metrics)
 
     def files(self) -> Iterator[LogFile]:
@@ -109,57 +93,27 @@ class Tail:
     def update(self, listing: Listing) -> None:
         """Follow what ``listing`` shows of a container: new files, renamed ones, those that went away."""
         self._following.update(listing)
+        self._looking.written[listing.directory] = None
 
     def look(self) -> bool:
         """See which files have grown; open, identify and close where it is time. Whether something can be read."""
         now_s = time.monotonic()
+        # Before anyone is seen to have grown: those that were read to their end have nothing that cannot wait.
+        left = [file for file in self._ready if file.readable]
         closing = self._holding.close(now_s, self._carry)
-        if self._following.unsettled or now_s >= self._thorough_s:
-            self._look_at_all(now_s)
-            return bool(self._ready)
-        asked = [*self._open, *self._idle] if self._is_idle_asked else self._open
-        self._is_idle_asked = not self._is_idle_asked
-        grown = [file for file, descriptor in asked if os.lseek(descriptor, 0, os.SEEK_END) != file.size]
-        for file in grown:
-            self._following.look_at(file, now_s)
-            self.waiting = self.waiting or file.awaits_place(now_s)
-        ripe, self._young = self._young, {file: None for file in grown if is_young(file) and file not in self._young}
-        old = [file for file in grown if file not in self._young]
-        self._find_ready((*self._deferred, *self._queued, *self._ready, *old, *ripe, *closing), now_s)
+        found = self._looking.look(now_s)
+        self._find_ready((*self._deferred, *self._queued, *left, *found, *closing), now_s)
         return bool(self._ready)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether some file waited to be placed when it was looked at last."""
+        return self._looking.waiting
 
     @property
     def readable(self) -> bool:
         """Whether more can be read of what the last look found."""
         return any(file.readable for file in self._ready)
-
-    def _look_at_all(self, now_s: float) -> None:
-        following = self._following
-        following.unsettled = False
-        self._young = {}
-        following.let_go_beyond_hold(now_s)
-        self.waiting = self._gaps.waiting
-        for directory, files in list(self._directories.items()):
-            given_up = False
-            for file in files:
-                following.look_at(file, now_s)
-                if now_s - file.grown_s > PATIENCE_S and is_over(file, files):
-                    following.identify_as_it_is(file)
-                following.let_go(file, now_s, is_current=file is files[-1])
-                file.note_lag(now_s)
-                self.waiting = self.waiting or file.awaits_place(now_s)
-                given_up = given_up or (file.fd is None and not file.listed)
-            if given_up:
-                following.keep(directory, [file for file in files if file.fd is not None or file.listed])
-        self._gaps.settle(now_s)
-        # A compressed file does not grow: it is enough to look at it now and then.
-        self._open, self._idle = [], []
-        for file in self.files():
-            if file.fd is not None and not isinstance(file, GzippedFile):
-                of = self._idle if now_s - file.grown_s > IDLE_AFTER_S else self._open
-                of.append((file, file.fd))
-        self._find_ready((*self._deferred, *self._queued, *self._ready, *self.files()), now_s)
-        self._thorough_s = now_s + THOROUGH_EVERY_S
 
     def _find_ready(self, files: Iterable[LogFile], now_s: float) -> None:
         """Those of ``files`` that can be read now; of a pod that is over its rate, who has waited comes first."""
@@ -172,8 +126,8 @@ class Tail:
                     self._ready[file] = None
 
     def _unsettle(self) -> None:
-        """Look at every file next time."""
-        self._following.unsettled = True
+        """Look over every file next time."""
+        self._following.unsettled.update(dict.fromkeys(self._directories))
 
     def unplaced(self) -> list[bytes]:
         """Sources that wait for the aggregator to say where to read on."""
@@ -235,7 +189,7 @@ class Tail:
 
     def overdue(self) -> list[Round]:
         """Lines whose end has not come for long, as they stand; a bounded number of bytes of them."""
-        found = self._unfinished.overdue(self._directories.values(), time.monotonic() - PATIENCE_S)
+        found = self._unfinished.overdue(self._looking.restless(), time.monotonic() - PATIENCE_S)
         return [self._round(records, [file]) for file, records in found]
 
     def lost(self) -> list[Round]:
@@ -262,22 +216,21 @@ class Tail:
         """Bring the gauges up to date."""
         files = list(self.files())
         self._metrics.files.set(len(files))
-        self._metrics.open_files.set(sum(file.fd is not None for file in files))
+        self._metrics.open_files.set(len([file for file in files if file.fd is not None]))
         now_s = time.monotonic()
-        lag_bytes, lag_s = lag(files, now_s)
+        lag_bytes, lag_s = lag((file for mine in self._looking.restless() for file in mine), now_s)
         self._metrics.lag_bytes.set(lag_bytes)
         self._metrics.lag_seconds.set(lag_s)
-        self._metrics.rotation_forecast.set(self._accounts.measure(self._directories, now_s))
+        self._metrics.rotation_forecast.set(self._accounts.measure(self._directories, self._looking.written, now_s))
+        self._looking.written.clear()
         self._rates.measure(self._deferred, now_s)
         self._metrics.open_line_bytes.set(self._unfinished.held_bytes + self._holding.held_bytes)
 
     def close(self) -> None:
         """Close every file."""
         self._following.close()
-        self._open.clear()
-        self._idle.clear()
+        self._looking.close()
         self._ready.clear()
-        self._young.clear()
 
     def _place(self, file: LogFile, position: int) -> None:
         def place() -> None:
@@ -293,9 +246,10 @@ class Tail:
         served: set[str] = set()
         for ready in list(self._ready):
             # Only the oldest one of a container that has something: generations are read one after another.
-            siblings = self._directories.get(ready.directory, ())
-            oldest = next((file for file in siblings if file.readable), None)
-            if oldest is None or ready.directory in served:
+            if ready.directory in served:
+                continue
+            oldest = self._oldest(ready.directory)
+            if oldest is None:
                 continue
             served.add(ready.directory)
             if self._rates.defers(oldest, now_s):  # another container of its pod has just been read
@@ -309,15 +263,24 @@ class Tail:
                 continue
             block = self._read(file)
             # Whoever was served comes last next time, and whoever had its turn.
-            for each in (ready, oldest):
-                self._ready.pop(each, None)
-                self._ready[each] = None
+            del self._ready[ready]
+            self._ready[ready] = None
+            if oldest is not ready:
+                self._ready.pop(oldest, None)
+                self._ready[oldest] = None
             if block is not None:
                 self._rates.take(file, len(block.data), now_s)
                 yield block
                 size += block.segment.size
                 if size >= ROUND_BYTES_MAX:
                     break
+
+    def _oldest(self, directory: str) -> LogFile | None:
+        """The first file of ``directory`` that can be read."""
+        for file in self._directories.get(directory, ()):
+            if file.readable:
+                return file
+        return None
 
     def _read(self, file: LogFile) -> Stretch | None:
         """The next whole lines of ``file``; None if it has none."""
@@ -346,7 +309,7 @@ class Tail:
             self._carried.append(self._round(found.records, [before, file], joint=True))
             found.leave(before, file)
             self._rates.take(file, found.position, now_s)
-            self._count_read(file, found.position)
+            self._count_read([(file, found.position)])
         else:
             self._carried += [self._round(records, [before]) for _, records in self._unfinished.rotated(before)]
         return file
@@ -361,8 +324,7 @@ class Tail:
 
     def _parse(self, blocks: list[Stretch], parse: Parser) -> Round:
         segments = [block.segment for block in blocks]
-        for block in blocks:
-            self._count_read(block.file, len(block.data))
+        self._count_read([(block.file, len(block.data)) for block in blocks])
         lines = parse([piece for block in blocks for piece in (block.held, block.data)], segments)
         files = [block.file for block in blocks]
         opened = [bool(file.assembly.open_lines) for file in files]
@@ -375,9 +337,11 @@ class Tail:
         self._holding.hold(blocks, joined, now_ns)
         return found
 
-    def _count_read(self, file: LogFile, new_bytes: int) -> None:
-        self._metrics.read_bytes.inc(new_bytes)
-        self._accounts.of(file.directory).read_bytes += new_bytes
+    def _count_read(self, found: list[tuple[LogFile, int]]) -> None:
+        """Count new bytes of files."""
+        self._metrics.read_bytes.inc(sum(size for _, size in found))
+        for file, size in found:
+            self._accounts.of(file.directory).read_bytes += size
 
     def _round(self, records: Records, files: list[LogFile], *, joint: bool = False) -> Round:
         """What is left of ``records`` by the rules of ``files``; a file is reached further also if nothing is left.

@@ -32,6 +32,9 @@ _log = logging.getLogger(__name__)
 # Held of lines whose end has not been read, in all files; beyond it the lines of the files that have not grown for the
 # longest time are delivered as they stand. Room for two of the longest records there may be.
 OPEN_BYTES_MAX: Final = 2 * RECORD_BYTES_MAX
+# A partial line whose end does not come is delivered as it stands once its file has not grown for this long. Runtimes
+# write the pieces of a line within milliseconds of each other.
+PATIENCE_S: Final = 30.0
 # Delivered at once of lines that are overdue: as much as is read in a round (`tail.ROUND_BYTES_MAX`), for the same end.
 _OVERDUE_BYTES_MAX: Final = 1 << 20
 
@@ -57,6 +60,8 @@ class Unfinished:
     @property
     def held_bytes(self) -> int:
         """Bytes held of open lines."""
+        if not self._holding:
+            return 0
         # Also of files that are not followed any more, which nobody tells of: they hold nothing.
         self._holding = {file: None for file in self._holding if file.fd is not None and file.assembly.open_bytes}
         return sum(file.assembly.open_bytes for file in self._holding)
@@ -64,8 +69,7 @@ class Unfinished:
     def beyond_limit(self, read: Iterable[LogFile]) -> Iterator[tuple[LogFile, Records]]:
         """Where more is held than may be, that of the quietest files; ``read``: the files just read."""
         for file in read:
-            self._holding.pop(file, None)
-            if file.assembly.open_bytes:
+            if file.assembly.open_lines:
                 self._holding[file] = None
         size = self.held_bytes
         if size <= OPEN_BYTES_MAX:

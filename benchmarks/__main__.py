@@ -94,7 +94,8 @@ def _many(found: many.Many) -> None:
 def _backlog(found: backlog.Backlog) -> None:
     caught_up = f"{found.records:,} of {found.expected:,} lines in {found.seconds:.0f} s"
     _line(f"catching up with {found.log_bytes / _MB:,.0f} MB, new lines late", f"{found.late_s:.2f} s", "at most 5 s")
-    _line("the same, peak RSS", f"{found.peak_mib:.0f} MiB", f"at rest {found.rest_mib:.0f} MiB", caught_up)
+    memory = f"at rest {found.rest_mib:.0f} MiB, up to the half of it {found.half_mib:.0f} MiB"
+    _line("the same, peak RSS", f"{found.peak_mib:.0f} MiB", "flat", f"{memory}; {caught_up}")
 
 
 def _quiet(found: quiet.Quiet) -> None:

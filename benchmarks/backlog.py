@@ -1,7 +1,4 @@
-"""An agent that was away catches up, compressed generations included, while new lines are written.
-
-A generation that is compressed, and an agent that leaves those alone, make fewer records: it is told which came.
-"""
+"""An agent that was away catches up, compressed generations included, while new lines are written."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from benchmarks.files import Speech, directory_of
-from benchmarks.formats import stored, write
+from benchmarks.formats import write
 from benchmarks.processes import running
 
 if TYPE_CHECKING:
@@ -32,7 +29,10 @@ _STUCK_S: Final = 10.0
 
 
 class Backlog(msgspec.Struct, frozen=True):
-    """``late_s``: the most that a new line came after its time, while ``records`` of ``expected`` came."""
+    """``late_s``: the most that a new line came after its time, while ``records`` of ``expected`` came.
+
+    ``half_mib``: the most that was resident until half of them had come.
+    """
 
     log_bytes: int
     expected: int
@@ -40,6 +40,7 @@ class Backlog(msgspec.Struct, frozen=True):
     seconds: float
     late_s: float
     rest_mib: float
+    half_mib: float
     peak_mib: float
 
 
@@ -64,24 +65,30 @@ def measure(directory: Path, megabytes: int) -> Backlog:
         ]
         began_s = grown_s = time.monotonic()
         pods_dir.rename(directory / "later")
-        written = records = 0
-        late_s = 0.0
-        while records < expected and time.monotonic() - grown_s < _STUCK_S:
-            streams[written % _NEW_FILES].write(speech.lines(1, time.time_ns()))
-            written += 1
+        written = total = 0
+        late_s = half_mib = 0.0
+        # Until all has come, of what was written meanwhile as well.
+        while total < expected + written and time.monotonic() - grown_s < _STUCK_S:
+            if total < expected:
+                streams[written % _NEW_FILES].write(speech.lines(1, time.time_ns()))
+                written += 1
             counts = aggregator.json("/counts")
-            if counts["records"] > 1 + _NEW_FILES:
+            # New lines alone are no progress, as long as new ones are written.
+            if counts["records"] > (1 + _NEW_FILES if total < expected else 0):
                 grown_s = time.monotonic()
             late_s = max(late_s, counts["late_s"])
-            records = counts["total"] - written
+            total = counts["total"]
+            if total < expected / 2:
+                half_mib = max(half_mib, agent.memory_mib("VmRSS"))
             time.sleep(_TICK_S)
         return Backlog(
             log_bytes,
             expected,
-            min(stored(aggregator) - written, expected),
+            total - written,
             grown_s - began_s,
             late_s,
             rest_mib,
+            half_mib,
             agent.memory_mib("VmHWM"),
         )
 

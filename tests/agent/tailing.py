@@ -52,7 +52,7 @@ class TailedNode:
     def begin(self, hold: Hold | None = None) -> None:
         """A new agent, which knows nothing."""
         self.tail = Tail("test", 1 << 20, self.metrics, hold=hold)
-        self.discovery = Discovery(str(self.root), lambda _: None)
+        self.discovery = Discovery(str(self.root), lambda _: True)
 
     def restart(self) -> None:
         """The agent ends, another begins."""

@@ -39,7 +39,7 @@ class Followed:
         monkeypatch.setattr("time.monotonic", lambda: self.now_s)
         self.metrics = Metrics()
         self.tail = Tail("test", 1 << 20, self.metrics, rotation=ROTATION)
-        self.discovery = Discovery(str(root), lambda _: None)
+        self.discovery = Discovery(str(root), lambda _: True)
         self.lines = 0
 
     def write(self, path: str, lines: int) -> Path:

@@ -110,7 +110,7 @@ def test_what_is_committed_of_a_compressed_file_is_thrown_away_in_small_steps(
     tailed.place()
     for number in range(1, 4):
         tailed.write(str(other.relative_to(tailed.root)), cri(number))
-        tailed.tail.look()
+        tailed.look()
         unpacked.clear()
         tailed.ship()
         assert sum(unpacked) <= SKIP_BYTES_MAX + (64 << 10)

@@ -156,7 +156,7 @@ class Following(RuleBasedStateMachine):
         self.number = 0
         self.ahead: list[Round] = []
         self.tail = Tail("test", 1 << 20, Metrics())
-        self.discovery = Discovery(str(self.root), lambda _: None)
+        self.discovery = Discovery(str(self.root), lambda _: True)
 
     def teardown(self) -> None:
         try:
@@ -181,7 +181,7 @@ class Following(RuleBasedStateMachine):
         """A new one knows nothing, neither of what is gone."""
         self.tail.close()
         self.tail = Tail("test", 1 << 20, Metrics())
-        self.discovery = Discovery(str(self.root), lambda _: None)
+        self.discovery = Discovery(str(self.root), lambda _: True)
         self.ahead = []
         for content in self.gone:
             content.reach = 0
