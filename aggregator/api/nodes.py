@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # Containers in one answer, about 300 bytes each.
 CONTAINERS_MAX: Final = 10_000
-# Gaps by container and reason, the largest ones.
+# Gaps by container and reason, the largest ones; where there are more, no container is known to have none.
 GAPS_MAX: Final = 10_000
 _BODY_TIME_S: Final = 30.0
 
@@ -72,7 +72,8 @@ class Completeness(msgspec.Struct, frozen=True):
     """One container: what its node has, as its agent said last, and what is stored.
 
     ``node_bytes`` and ``lag_bytes`` are null where no agent speaks of it any more. ``complete``: nothing of it is
-    known to be missing: no gap, nothing unread for longer than a commit takes.
+    known to be missing: no gap, nothing unread for longer than a commit takes; false for all of an answer in which not
+    every gap has room.
     """
 
     cluster: str
@@ -193,8 +194,11 @@ def _joined(held: list[ledger.Held], lost: list[ledger.Lost], nodes: Nodes, sele
     }
     # In the same order as the store gives them, so that what is cut off is the end of the list.
     keys = sorted(stored.keys() | {key for key in on_nodes if _selected(key, selector)})
-    found = tuple(_complete(key, stored.get(key), on_nodes.get(key), gaps.get(key, [])) for key in keys)
-    truncated = len(held) > CONTAINERS_MAX or len(found) > CONTAINERS_MAX
+    are_all = len(lost) <= GAPS_MAX
+    found = tuple(
+        _complete(key, stored.get(key), on_nodes.get(key), gaps.get(key, []), are_all_gaps=are_all) for key in keys
+    )
+    truncated = len(held) > CONTAINERS_MAX or len(found) > CONTAINERS_MAX or len(lost) > GAPS_MAX
     return CompletenessList(found[:CONTAINERS_MAX], truncated)
 
 
@@ -218,7 +222,9 @@ def _holds(matcher: Matcher, value: str) -> bool:
     return found is not matcher.op.negative
 
 
-def _complete(key: _Key, held: ledger.Held | None, at: ContainerState | None, gaps: list[GapCount]) -> Completeness:
+def _complete(
+    key: _Key, held: ledger.Held | None, at: ContainerState | None, gaps: list[GapCount], *, are_all_gaps: bool
+) -> Completeness:
     behind = at is not None and at.lag_bytes > 0 and at.lag_seconds > _ON_ITS_WAY_S
     return Completeness(
         *key,
@@ -230,5 +236,5 @@ def _complete(key: _Key, held: ledger.Held | None, at: ContainerState | None, ga
         held.stored_bytes if held else 0,
         held.records if held else 0,
         tuple(gaps),
-        not gaps and not behind,
+        are_all_gaps and not gaps and not behind,
     )

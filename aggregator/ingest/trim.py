@@ -43,13 +43,13 @@ class Trimmed(msgspec.Struct, frozen=True):
     """What is to be done with a group.
 
     ``pieces``: the new rows, and markers, each source's in file order. ``reached``: the position of every accepted
-    source once the pieces are stored. ``refused``: the requests that do not fit what is committed. ``rows_trimmed``:
-    rows left out because they are stored already.
+    source once the pieces are stored. ``refused``: the requests that do not fit what is committed, each with the first
+    chunk that does not. ``rows_trimmed``: rows left out because they are stored already.
     """
 
     pieces: tuple[Piece, ...]
     reached: Mapping[bytes, int]
-    refused: frozenset[int]
+    refused: Mapping[int, Chunk]
     rows_trimmed: int
 
 
@@ -60,21 +60,21 @@ def trim(batches: Sequence[Batch], committed: Mapping[bytes, int]) -> Trimmed:
     """
     pieces: list[Piece] = []
     reached: dict[bytes, int] = {}
-    refused: set[int] = set()
+    refused: dict[int, Chunk] = {}
     trimmed = 0
     for request, batch in enumerate(batches):
         verdict = _trim_one(request, batch, ChainMap(reached, committed))  # type: ignore[arg-type]  # only read
-        if verdict is None:
-            refused.add(request)
+        if isinstance(verdict, Chunk):
+            refused[request] = verdict
             continue
         pieces += verdict.pieces
         reached |= verdict.reached
         trimmed += verdict.rows_trimmed
-    return Trimmed(tuple(pieces), reached, frozenset(refused), trimmed)
+    return Trimmed(tuple(pieces), reached, refused, trimmed)
 
 
-def _trim_one(request: int, batch: Batch, committed: Mapping[bytes, int]) -> Trimmed | None:
-    """The new rows of one batch, or None if it has a hole, or a record across what is committed."""
+def _trim_one(request: int, batch: Batch, committed: Mapping[bytes, int]) -> Trimmed | Chunk:
+    """The new rows of one batch, or the chunk that has a hole before it, or a record across what is committed."""
     pieces: list[Piece] = []
     reached: dict[bytes, int] = {}
     before = ChainMap(reached, committed)  # type: ignore[arg-type]  # only read
@@ -91,24 +91,24 @@ def _trim_one(request: int, batch: Batch, committed: Mapping[bytes, int]) -> Tri
             elif position >= chunk.end and before[follower.source] >= follower.end:
                 trimmed += chunk.rows + follower.rows
             else:
-                return None
+                return chunk
             reached[chunk.source] = max(position, chunk.end)
             reached[follower.source] = max(before[follower.source], follower.end)
             first = last + follower.rows
             continue
         if chunk.start > position and not (chunk.rows and batch.flags[first] & Flag.GAP):
-            return None
+            return chunk
         new = first
         if chunk.start < position:
             new += int(np.searchsorted(batch.positions[first:last], np.uint64(position), "right"))
             if new < last and (new == first or int(batch.positions[new - 1]) != position):
-                return None
+                return chunk
             trimmed += new - first
         if new < last:
             pieces.append(Piece(request, chunk, new, last))
         reached[chunk.source] = max(position, chunk.end)
         first = last
-    return Trimmed(tuple(pieces), reached, frozenset(), trimmed)
+    return Trimmed(tuple(pieces), reached, {}, trimmed)
 
 
 def _pair(request: int, batch: Batch, chunk: Chunk, follower: Chunk, first: int) -> list[Piece]:

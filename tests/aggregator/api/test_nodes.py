@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
+from aggregator.api import nodes
 from aggregator.api.nodes import CompletenessList, NodeList
 from aggregator.api.queries import STALL_S, QueryLimits
 from wire.batch import Flag
@@ -129,6 +130,24 @@ async def test_completeness_joins_what_nodes_have_and_what_is_stored(client: aio
     past = await ask(client, "/completeness?start=2020-01-01&end=2020-01-02&pod=gone-0")
     assert past["containers"] == [], "nothing of it is of that time"
     assert CompletenessList.__struct_fields__ == ("containers", "truncated")
+
+
+async def test_where_not_every_gap_has_room_nothing_is_complete(
+    client: aiohttp.ClientSession, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gap = {"ts": NOW_NS, "flags": int(Flag.GAP), "body": b'{"bytes":50,"reason":"rotated"}', "position": 90}
+    await put(
+        [
+            {**gap, "source": b"1" * 16, "pod": "one-0"},
+            {**gap, "source": b"2" * 16, "pod": "two-0"},
+            {"ts": NOW_NS, "source": b"3" * 16, "position": 7, "body": b"d", "pod": "whole-0"},
+        ]
+    )
+    for most, truncated, complete in ((2, False, ["whole-0"]), (1, True, [])):
+        monkeypatch.setattr(nodes, "GAPS_MAX", most)
+        found = await ask(client, "/completeness")
+        assert found["truncated"] is truncated
+        assert [one["pod"] for one in found["containers"] if one["complete"]] == complete
 
 
 @pytest.mark.parametrize(
