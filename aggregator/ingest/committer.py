@@ -226,8 +226,9 @@ class Committer:
     async def _store(self, batches: Sequence[Batch]) -> Plan:
         sources = dict.fromkeys(chunk.source for batch in batches for chunk in batch.chunks)
         committed = await self._positions.of(sources)
-        oldest = oldest_day(self._clock(), self._retention_s)
-        planned = await asyncio.to_thread(plan, batches, committed, self._pods, oldest)
+        now_s = self._clock()
+        oldest = oldest_day(now_s, self._retention_s)
+        planned = await asyncio.to_thread(plan, batches, committed, self._pods, oldest, int(now_s * 1e9))
         for insert in planned.inserts:
             await self._streams.write(insert.day, insert.streams)
             rows = self._commits.stamp(insert.rows, self._clock())

@@ -54,12 +54,14 @@ class Plan(msgspec.Struct, frozen=True):
     rows_cut: int = 0
 
 
-def plan(batches: Sequence[Batch], committed: Mapping[bytes, int], pods: PodStreams, oldest_day: int) -> Plan:
+def plan(
+    batches: Sequence[Batch], committed: Mapping[bytes, int], pods: PodStreams, oldest_day: int, now_ns: int
+) -> Plan:
     """The plan for ``batches``, given the ``committed`` positions of all their sources.
 
     ``oldest_day``: rows of earlier days, counted from 1970-01-01, count as reached but are not stored.
     """
-    trimmed = trim(batches, committed)
+    trimmed = trim(batches, committed, now_ns)
     reached = {**committed, **trimmed.reached}
     if not trimmed.pieces:
         return Plan((), reached, trimmed.refused, rows_trimmed=trimmed.rows_trimmed)

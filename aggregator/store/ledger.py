@@ -74,7 +74,7 @@ async def held(engine: Engine, scope: Scope, most: int, limits: Limits) -> list[
 
 
 async def lost(engine: Engine, scope: Scope, most: int, limits: Limits) -> list[Lost]:
-    """Every container's gaps in the range of ``scope``, by reason, the largest first; ``most`` + 1 if there are more."""
+    """Every container's gaps in the range of ``scope``, by reason, largest first; ``most`` + 1 if there are more."""
     parameters = Parameters()
     known = _labelled(scope, parameters)
     start, end = _edges(scope, parameters)

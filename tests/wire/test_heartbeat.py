@@ -42,7 +42,8 @@ def with_container(**values: object) -> bytes:
 
 def test_the_longest_of_everything_is_taken() -> None:
     name = "x" * NAME_BYTES_MAX
-    state = ContainerState(name, name, name, name, *[POSITION_MAX] * 3, 1e300, POSITION_MAX)
+    most = POSITION_MAX
+    state = ContainerState(name, name, name, name, most, most, most, 1e300, most)
     longest = Heartbeat(
         name, name, name, name, 1e300, POSITION_MAX, POSITION_MAX, 1e300, "x" * TEXT_MAX, (state,) * 2, POSITION_MAX
     )
