@@ -132,6 +132,42 @@ async def test_completeness_joins_what_nodes_have_and_what_is_stored(client: aio
     assert CompletenessList.__struct_fields__ == ("containers", "truncated")
 
 
+@pytest.mark.parametrize(
+    ("asked", "pods"),
+    [
+        ("namespace=shop", ["a-0", "b-0"]),
+        ("pod=b-*", ["b-0"]),
+        ("node=node-1&pod=a-0&pod=c-0", ["a-0", "c-0"]),
+        ("node=node-2", []),
+        ("stream=stderr", ["a-0", "b-0", "c-0"]),
+    ],
+)
+async def test_what_only_nodes_know_is_selected_by_its_own_labels(
+    client: aiohttp.ClientSession, asked: str, pods: list[str]
+) -> None:
+    states = [ContainerState("shop" if pod < "c" else "pay", pod, "u", "app") for pod in ("c-0", "b-0", "a-0")]
+    async with client.post("/v1/heartbeats", data=beat(*states)) as answer:
+        assert answer.status == 204
+    found = await ask(client, f"/completeness?{asked}")
+    assert sorted(one["pod"] for one in found["containers"]) == pods
+
+
+async def test_more_containers_than_an_answer_holds_are_said_to_be_more(
+    client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with client.post(
+        "/v1/heartbeats", data=beat(*(ContainerState("shop", f"a-{number}", "u", "app") for number in range(3)))
+    ) as answer:
+        assert answer.status == 204
+    for most, truncated in ((3, False), (2, True)):
+        monkeypatch.setattr(nodes, "CONTAINERS_MAX", most)
+        found = await ask(client, "/completeness")
+        assert (found["truncated"], [one["pod"] for one in found["containers"]]) == (
+            truncated,
+            ["a-0", "a-1", "a-2"][:most],
+        )
+
+
 async def test_where_not_every_gap_has_room_nothing_is_complete(
     client: aiohttp.ClientSession, put: Put, monkeypatch: pytest.MonkeyPatch
 ) -> None:
