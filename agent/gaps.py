@@ -79,11 +79,12 @@ class Gaps:
         if extent is not None and extent <= file.committed:
             return
         end = file.shipped + 1 if extent is None else extent
-        if len(self._gaps) >= GAPS_MAX:
-            source = next(iter(self._gaps))
-            self._count(self._gaps.pop(source))
+        if len(self._gaps) >= GAPS_MAX and file.source not in self._gaps:
+            oldest = self._gaps.pop(next(iter(self._gaps)))
+            self._count(oldest)
             _log.error(
-                "too many gaps are not stored yet, no record will tell of this one", extra=fields(path=file.entry.path)
+                "too many gaps are not stored yet, no record will tell of this one",
+                extra=fields(path=oldest.file.entry.path),
             )
         self._gaps[file.source] = _Gap(file, end, loss, now_s + DUE_AFTER_S, is_exact=extent is not None)
 
@@ -148,7 +149,9 @@ class Gaps:
         if gap.counted is None:
             count_gap(self._metrics, self._accounts, gap.file, gap.lost_bytes, gap.loss)
         elif gap.is_exact:
-            self._metrics.gap_bytes.labels(gap.loss).inc(max(0, lost - gap.counted))
+            more = max(0, lost - gap.counted)
+            self._metrics.gap_bytes.labels(gap.loss).inc(more)
+            self._accounts.of(gap.file.directory).lost_bytes += more
         gap.counted = lost
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from agent.accounts import lag
 from agent.errors import RefusedError, UnavailableError
 from service.logs import fields
-from wire.heartbeat import CONTAINERS_MAX, EVERY_S, ContainerState, Heartbeat, encode
+from wire.heartbeat import CONTAINERS_MAX, EVERY_S, TEXT_MAX, ContainerState, Heartbeat, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,7 @@ class Heart:
             sum(container.files for container in containers),
             sum(container.lag_bytes for container in containers),
             max((container.lag_seconds for container in containers), default=0.0),
-            self._trouble(),
+            self._trouble()[:TEXT_MAX],  # it may be what a proxy said, at whatever length
             containers[:CONTAINERS_MAX],
             max(0, len(containers) - CONTAINERS_MAX),
         )

@@ -32,7 +32,7 @@ class Metrics:
         )
         self.unfinished_records = Counter(
             "logboom_agent_unfinished_records",
-            "Records delivered before their end was read, by why: overdue, or memory.",
+            "Records delivered before their end was read, by why: overdue, rotated, or memory.",
             ["reason"],
             registry=registry,
         )

@@ -12,9 +12,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from wire.heartbeat import Heartbeat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from wire.heartbeat import ContainerState
+    from collections.abc import Callable
 
 # The largest clusters have 5,000 nodes; a heartbeat with a few hundred containers takes 100 KiB.
 NODES_MAX: Final = 10_000
@@ -58,12 +56,6 @@ class Nodes:
     def all(self) -> tuple[Node, ...]:
         """Every node, by cluster and name."""
         return tuple(node for _, node in sorted(self._nodes.items()))
-
-    def containers(self) -> Iterator[tuple[Node, ContainerState]]:
-        """Every container that some node holds files of."""
-        for node in self.all():
-            for container in node.heartbeat.containers:
-                yield node, container
 
     def silent(self, now_s: float) -> int:
         """How many have not been heard for `SILENT_AFTER_S`."""

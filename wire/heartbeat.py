@@ -6,16 +6,25 @@ lost one is followed by the next. Fields that a later version adds are ignored b
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+
+from wire.codec import NAME_BYTES_MAX, POSITION_MAX
 
 EVERY_S: Final = 15.0
 # One with every container of a large node has 200 KiB; what is longer is no heartbeat.
 HEARTBEAT_BYTES_MAX: Final = 4 << 20
 # A node runs a few hundred pods at most; of more containers the first ones are told, and that there are more.
 CONTAINERS_MAX: Final = 5_000
-_NAME_MAX: Final = 1024
+# Characters of a text: enough for why an aggregator does not answer.
+TEXT_MAX: Final = 1024
+
+# What is kept of every node has limits, field by field.
+_Name = Annotated[str, msgspec.Meta(max_length=NAME_BYTES_MAX)]
+_Text = Annotated[str, msgspec.Meta(max_length=TEXT_MAX)]
+_Number = Annotated[int, msgspec.Meta(ge=0, le=POSITION_MAX)]
+_Seconds = Annotated[float, msgspec.Meta(ge=0.0)]
 
 
 class ContainerState(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -26,31 +35,31 @@ class ContainerState(msgspec.Struct, frozen=True, omit_defaults=True):
     agent began to follow it.
     """
 
-    namespace: str
-    pod: str
-    uid: str
-    container: str
-    files: int = 0
-    node_bytes: int = 0
-    lag_bytes: int = 0
-    lag_seconds: float = 0.0
-    lost_bytes: int = 0
+    namespace: _Name
+    pod: _Name
+    uid: _Name
+    container: _Name
+    files: _Number = 0
+    node_bytes: _Number = 0
+    lag_bytes: _Number = 0
+    lag_seconds: _Seconds = 0.0
+    lost_bytes: _Number = 0
 
 
 class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
     """One agent. ``up_seconds``: since it started; ``trouble``: why nothing is sent at the moment, if so."""
 
-    cluster: str
-    node: str
-    agent: str
-    version: str
-    up_seconds: float
-    files: int = 0
-    lag_bytes: int = 0
-    lag_seconds: float = 0.0
-    trouble: str = ""
-    containers: tuple[ContainerState, ...] = ()
-    containers_left_out: int = 0
+    cluster: _Name
+    node: Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_BYTES_MAX)]
+    agent: _Name
+    version: _Name
+    up_seconds: _Seconds
+    files: _Number = 0
+    lag_bytes: _Number = 0
+    lag_seconds: _Seconds = 0.0
+    trouble: _Text = ""
+    containers: Annotated[tuple[ContainerState, ...], msgspec.Meta(max_length=CONTAINERS_MAX)] = ()
+    containers_left_out: _Number = 0
 
 
 _DECODER: Final = msgspec.json.Decoder(Heartbeat)
@@ -64,14 +73,6 @@ def encode(heartbeat: Heartbeat) -> bytes:
 def decode(body: bytes) -> Heartbeat:
     """The heartbeat in a body. Raises ValueError, with the field and what is wrong with it."""
     try:
-        heartbeat = _DECODER.decode(body)
+        return _DECODER.decode(body)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
-    if not heartbeat.node:
-        raise ValueError("node is empty - at `$.node`")
-    if len(heartbeat.containers) > CONTAINERS_MAX:
-        raise ValueError(f"more than {CONTAINERS_MAX} containers - at `$.containers`")
-    for name in ("cluster", "node", "agent", "version", "trouble"):
-        if len(getattr(heartbeat, name)) > _NAME_MAX:
-            raise ValueError(f"longer than {_NAME_MAX} characters - at `$.{name}`")
-    return heartbeat

@@ -22,16 +22,18 @@ from wire.answers import Refusal
 from wire.heartbeat import HEARTBEAT_BYTES_MAX, decode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from aggregator.api.accounting import QueryMetrics
     from aggregator.api.turnstile import Turnstile
     from aggregator.logql.tree import Matcher, Selector
     from aggregator.nodes import Node, Nodes
     from aggregator.store.engine import Engine, Limits
-    from wire.heartbeat import ContainerState
+    from wire.heartbeat import ContainerState, Heartbeat
 
 # Containers in one answer, about 300 bytes each.
 CONTAINERS_MAX: Final = 10_000
-# Gaps by container and reason, the largest ones.
+# Gaps by container and reason, the largest ones; where there are more, no container is known to have none.
 GAPS_MAX: Final = 10_000
 _BODY_TIME_S: Final = 30.0
 
@@ -72,7 +74,8 @@ class Completeness(msgspec.Struct, frozen=True):
     """One container: what its node has, as its agent said last, and what is stored.
 
     ``node_bytes`` and ``lag_bytes`` are null where no agent speaks of it any more. ``complete``: nothing of it is
-    known to be missing: no gap, nothing unread for longer than a commit takes.
+    known to be missing: no gap, nothing unread for longer than a commit takes; false for all of an answer in which not
+    every gap has room.
     """
 
     cluster: str
@@ -100,6 +103,7 @@ class CompletenessList(msgspec.Struct, frozen=True):
 
 
 _Key = tuple[str, str, str, str, str, str]
+_NAMES: Final = ("cluster", "node", "namespace", "pod", "uid", "container")
 # A commit takes about a second, a batch waits a fraction of one: what lags for longer is behind.
 _ON_ITS_WAY_S: Final = 5.0
 
@@ -151,7 +155,9 @@ class NodeHandlers:
                     if refusal is None:
                         raise
                     raise refusal from error
-            return json_response(_joined(held, lost, self._nodes, wanted.selector))
+                # In a thread: with the containers of a large cluster nothing else would be answered meanwhile.
+                found = await asyncio.to_thread(_joined, held, lost, self._nodes.all(), wanted.selector)
+            return json_response(found)
 
 
 async def _body(request: web.Request) -> bytes:
@@ -181,44 +187,60 @@ def _node(node: Node, now_s: float) -> NodeState:
     )
 
 
-def _joined(held: list[ledger.Held], lost: list[ledger.Lost], nodes: Nodes, selector: Selector) -> CompletenessList:
+def _joined(
+    held: list[ledger.Held], lost: list[ledger.Lost], nodes: Iterable[Node], selector: Selector
+) -> CompletenessList:
+    """What is stored and what ``nodes`` have, by container. Takes a second for every few hundred thousand of these."""
     stored = {_key(each): each for each in held}
     gaps: dict[_Key, list[GapCount]] = {}
     for each in lost:
         count = GapCount(each.reason, each.gaps, each.bytes, each.of_unknown_size)
         gaps.setdefault(_key(each), []).append(count)
+    tests = [(_place(matcher), _test(matcher)) for matcher in selector.matchers if matcher.label != "stream"]
     on_nodes = {
-        (node.heartbeat.cluster, node.heartbeat.node, at.namespace, at.pod, at.uid, at.container): at
-        for node, at in nodes.containers()
+        key: at
+        for node in nodes
+        for at in node.heartbeat.containers
+        if _holds(tests, key := _key_on(node.heartbeat, at)) or key in stored
     }
     # In the same order as the store gives them, so that what is cut off is the end of the list.
-    keys = sorted(stored.keys() | {key for key in on_nodes if _selected(key, selector)})
-    found = tuple(_complete(key, stored.get(key), on_nodes.get(key), gaps.get(key, [])) for key in keys)
-    truncated = len(held) > CONTAINERS_MAX or len(found) > CONTAINERS_MAX
-    return CompletenessList(found[:CONTAINERS_MAX], truncated)
+    keys = sorted(stored.keys() | on_nodes.keys())
+    are_all = len(lost) <= GAPS_MAX
+    found = tuple(
+        _complete(key, stored.get(key), on_nodes.get(key), gaps.get(key, []), are_all_gaps=are_all)
+        for key in keys[:CONTAINERS_MAX]
+    )
+    return CompletenessList(found, truncated=max(len(held), len(keys)) > CONTAINERS_MAX or not are_all)
 
 
 def _key(of: ledger.Held | ledger.Lost) -> _Key:
     return of.cluster, of.node, of.namespace, of.pod, of.uid, of.container
 
 
-def _selected(key: _Key, selector: Selector) -> bool:
+def _key_on(heartbeat: Heartbeat, at: ContainerState) -> _Key:
+    return heartbeat.cluster, heartbeat.node, at.namespace, at.pod, at.uid, at.container
+
+
+def _holds(tests: list[tuple[int | None, Callable[[str], bool]]], key: _Key) -> bool:
     """Whether a container that is known from its node alone matches; ``stream`` is not its own."""
-    labels = dict(zip(("cluster", "node", "namespace", "pod", "uid", "container"), key, strict=True))
-    return all(
-        _holds(matcher, labels.get(matcher.label, "")) for matcher in selector.matchers if matcher.label != "stream"
-    )
+    return all(test("" if place is None else key[place]) for place, test in tests)
 
 
-def _holds(matcher: Matcher, value: str) -> bool:
+def _place(matcher: Matcher) -> int | None:
+    """Where in a key the matcher's label stands; None for one that nodes know nothing of."""
+    return _NAMES.index(matcher.label) if matcher.label in _NAMES else None
+
+
+def _test(matcher: Matcher) -> Callable[[str], bool]:
     if matcher.op in {MatchOp.EQUAL, MatchOp.NOT_EQUAL}:
-        found = value == matcher.value
-    else:
-        found = anchored(matcher.value).matches(value)
-    return found is not matcher.op.negative
+        return lambda value: (value == matcher.value) is not matcher.op.negative
+    pattern = anchored(matcher.value)
+    return lambda value: pattern.matches(value) is not matcher.op.negative
 
 
-def _complete(key: _Key, held: ledger.Held | None, at: ContainerState | None, gaps: list[GapCount]) -> Completeness:
+def _complete(
+    key: _Key, held: ledger.Held | None, at: ContainerState | None, gaps: list[GapCount], *, are_all_gaps: bool
+) -> Completeness:
     behind = at is not None and at.lag_bytes > 0 and at.lag_seconds > _ON_ITS_WAY_S
     return Completeness(
         *key,
@@ -230,5 +252,5 @@ def _complete(key: _Key, held: ledger.Held | None, at: ContainerState | None, ga
         held.stored_bytes if held else 0,
         held.records if held else 0,
         tuple(gaps),
-        not gaps and not behind,
+        are_all_gaps and not gaps and not behind,
     )

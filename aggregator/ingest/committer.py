@@ -23,7 +23,7 @@ from aggregator.ingest.pods import PodStreams
 from aggregator.store.retention import oldest_day
 from aggregator.store.schema import LOGS
 from service.logs import fields
-from wire.batch import Batch
+from wire.batch import Batch, Chunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -214,20 +214,21 @@ class Committer:
         self._metrics.group_requests.observe(len(group))
         try:
             with self._metrics.commit_seconds.time():
-                planned, committed = await self._store([waiting.batch for waiting in group])
+                planned = await self._store([waiting.batch for waiting in group])
         except StoreError as error:
             self._fail(group, error)
         except Exception as error:  # noqa: BLE001 - a bug that some request brings out must not end everyone's commits
             _log.exception("a group could not be committed for a bug", extra=fields(senders=_senders(group)))
             self._fail(group, error)
         else:
-            self._succeed(group, planned, committed)
+            self._succeed(group, planned)
 
-    async def _store(self, batches: Sequence[Batch]) -> tuple[Plan, dict[bytes, int]]:
+    async def _store(self, batches: Sequence[Batch]) -> Plan:
         sources = dict.fromkeys(chunk.source for batch in batches for chunk in batch.chunks)
         committed = await self._positions.of(sources)
-        oldest = oldest_day(self._clock(), self._retention_s)
-        planned = await asyncio.to_thread(plan, batches, committed, self._pods, oldest)
+        now_s = self._clock()
+        oldest = oldest_day(now_s, self._retention_s)
+        planned = await asyncio.to_thread(plan, batches, committed, self._pods, oldest, int(now_s * 1e9))
         for insert in planned.inserts:
             await self._streams.write(insert.day, insert.streams)
             rows = self._commits.stamp(insert.rows, self._clock())
@@ -235,9 +236,9 @@ class Committer:
             self._commits.stored(insert.day, rows)
             self._metrics.inserts.inc()
         self._positions.committed(planned.reached)
-        return planned, committed
+        return planned
 
-    def _succeed(self, group: Sequence[_Waiting], planned: Plan, committed: dict[bytes, int]) -> None:
+    def _succeed(self, group: Sequence[_Waiting], planned: Plan) -> None:
         if self._failed is not None:
             self._failed = None
             _log.info("commits work again")
@@ -247,8 +248,10 @@ class Committer:
         for request, waiting in enumerate(group):
             sources = [chunk.source for chunk in waiting.batch.chunks]
             positions = {source: planned.reached[source] for source in sources}
-            if request in planned.refused:
-                _log.info("batch with a hole refused", extra=_hole(waiting.batch, committed))
+            misfit = planned.refused.get(request)
+            if misfit is not None:
+                found = _misfit(waiting.batch, misfit, positions[misfit.source])
+                _log.info("batch refused that does not continue what is committed", extra=found)
                 _answer(waiting, Hole(positions))
             else:
                 _answer(waiting, Stored(positions))
@@ -300,16 +303,18 @@ def _answer(waiting: _Waiting, outcome: Outcome) -> None:
         waiting.answer.set_result(outcome)
 
 
-def _hole(batch: Batch, committed: dict[bytes, int]) -> dict[str, dict[str, object]]:
-    beyond = next((chunk for chunk in batch.chunks if chunk.start > committed[chunk.source]), batch.chunks[0])
+def _misfit(batch: Batch, chunk: Chunk, committed: int) -> dict[str, dict[str, object]]:
+    """What is to be known of a ``chunk`` that does not continue what is ``committed``."""
     return fields(
         node=batch.node,
-        namespace=beyond.namespace,
-        pod=beyond.pod,
-        container=beyond.container,
-        source=beyond.source.hex(),
-        start=beyond.start,
-        committed=committed[beyond.source],
+        namespace=chunk.namespace,
+        pod=chunk.pod,
+        container=chunk.container,
+        source=chunk.source.hex(),
+        start=chunk.start,
+        end=chunk.end,
+        joint=chunk.joint,
+        committed=committed,
     )
 
 

@@ -13,6 +13,7 @@ from aggregator.ingest import rows as rows_of
 from aggregator.ingest.trim import trim
 from aggregator.store import columns
 from aggregator.store.streams import Stream
+from wire.batch import Chunk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,14 +39,14 @@ class Plan(msgspec.Struct, frozen=True):
     """What to do with a group of requests.
 
     ``inserts``: to be made one after another, markers in them. ``reached``: the position of each source of the group
-    afterwards. ``refused``: the requests that do not fit. ``rows_new`` and ``bytes_new`` are in ``inserts``;
-    ``rows_trimmed`` were stored already; ``rows_expired`` are older than what is kept; ``rows_cut`` would need more
-    than `INSERTS_MAX` inserts, and their sources have not reached them.
+    afterwards. ``refused``: the requests that do not fit, each with the chunk that does not. ``rows_new`` and
+    ``bytes_new`` are in ``inserts``; ``rows_trimmed`` were stored already; ``rows_expired`` are older than what is
+    kept; ``rows_cut`` would need more than `INSERTS_MAX` inserts, and their sources have not reached them.
     """
 
     inserts: tuple[Insert, ...]
     reached: Mapping[bytes, int]
-    refused: frozenset[int]
+    refused: Mapping[int, Chunk]
     rows_new: int = 0
     bytes_new: int = 0
     rows_trimmed: int = 0
@@ -53,12 +54,14 @@ class Plan(msgspec.Struct, frozen=True):
     rows_cut: int = 0
 
 
-def plan(batches: Sequence[Batch], committed: Mapping[bytes, int], pods: PodStreams, oldest_day: int) -> Plan:
+def plan(
+    batches: Sequence[Batch], committed: Mapping[bytes, int], pods: PodStreams, oldest_day: int, now_ns: int
+) -> Plan:
     """The plan for ``batches``, given the ``committed`` positions of all their sources.
 
     ``oldest_day``: rows of earlier days, counted from 1970-01-01, count as reached but are not stored.
     """
-    trimmed = trim(batches, committed)
+    trimmed = trim(batches, committed, now_ns)
     reached = {**committed, **trimmed.reached}
     if not trimmed.pieces:
         return Plan((), reached, trimmed.refused, rows_trimmed=trimmed.rows_trimmed)

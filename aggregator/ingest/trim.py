@@ -43,38 +43,40 @@ class Trimmed(msgspec.Struct, frozen=True):
     """What is to be done with a group.
 
     ``pieces``: the new rows, and markers, each source's in file order. ``reached``: the position of every accepted
-    source once the pieces are stored. ``refused``: the requests that do not fit what is committed. ``rows_trimmed``:
-    rows left out because they are stored already.
+    source once the pieces are stored. ``refused``: the requests that do not fit what is committed, each with the first
+    chunk that does not. ``rows_trimmed``: rows left out because they are stored already.
     """
 
     pieces: tuple[Piece, ...]
     reached: Mapping[bytes, int]
-    refused: frozenset[int]
+    refused: Mapping[int, Chunk]
     rows_trimmed: int
 
 
-def trim(batches: Sequence[Batch], committed: Mapping[bytes, int]) -> Trimmed:
+def trim(batches: Sequence[Batch], committed: Mapping[bytes, int], now_ns: int) -> Trimmed:
     """Compare the ``batches`` of a group, in order, with the ``committed`` position of every source in them.
+
+    ``now_ns``: the time of markers that no record stands beside.
 
     A request counts as committed for the ones behind it. One with a hole is left out whole: its agent goes back.
     """
     pieces: list[Piece] = []
     reached: dict[bytes, int] = {}
-    refused: set[int] = set()
+    refused: dict[int, Chunk] = {}
     trimmed = 0
     for request, batch in enumerate(batches):
-        verdict = _trim_one(request, batch, ChainMap(reached, committed))  # type: ignore[arg-type]  # only read
-        if verdict is None:
-            refused.add(request)
+        verdict = _trim_one(request, batch, ChainMap(reached, committed), now_ns)  # type: ignore[arg-type]  # only read
+        if isinstance(verdict, Chunk):
+            refused[request] = verdict
             continue
         pieces += verdict.pieces
         reached |= verdict.reached
         trimmed += verdict.rows_trimmed
-    return Trimmed(tuple(pieces), reached, frozenset(refused), trimmed)
+    return Trimmed(tuple(pieces), reached, refused, trimmed)
 
 
-def _trim_one(request: int, batch: Batch, committed: Mapping[bytes, int]) -> Trimmed | None:
-    """The new rows of one batch, or None if it has a hole, or a record across what is committed."""
+def _trim_one(request: int, batch: Batch, committed: Mapping[bytes, int], now_ns: int) -> Trimmed | Chunk:
+    """The new rows of one batch, or the chunk that has a hole before it, or a record across what is committed."""
     pieces: list[Piece] = []
     reached: dict[bytes, int] = {}
     before = ChainMap(reached, committed)  # type: ignore[arg-type]  # only read
@@ -87,39 +89,41 @@ def _trim_one(request: int, batch: Batch, committed: Mapping[bytes, int]) -> Tri
         if chunk.joint:
             follower = next(chunks)
             if position == chunk.start and before[follower.source] == 0:
-                pieces += _pair(request, batch, chunk, follower, first)
+                pieces += _pair(request, batch, chunk, follower, first, now_ns=now_ns)
             elif position >= chunk.end and before[follower.source] >= follower.end:
                 trimmed += chunk.rows + follower.rows
             else:
-                return None
+                return chunk
             reached[chunk.source] = max(position, chunk.end)
             reached[follower.source] = max(before[follower.source], follower.end)
             first = last + follower.rows
             continue
         if chunk.start > position and not (chunk.rows and batch.flags[first] & Flag.GAP):
-            return None
+            return chunk
         new = first
         if chunk.start < position:
             new += int(np.searchsorted(batch.positions[first:last], np.uint64(position), "right"))
             if new < last and (new == first or int(batch.positions[new - 1]) != position):
-                return None
+                return chunk
             trimmed += new - first
         if new < last:
             pieces.append(Piece(request, chunk, new, last))
         reached[chunk.source] = max(position, chunk.end)
         first = last
-    return Trimmed(tuple(pieces), reached, frozenset(), trimmed)
+    return Trimmed(tuple(pieces), reached, {}, trimmed)
 
 
-def _pair(request: int, batch: Batch, chunk: Chunk, follower: Chunk, first: int) -> list[Piece]:
-    """The rows of a joint chunk, which begin at row ``first``, and of the one behind it; none if there are no rows."""
+def _pair(request: int, batch: Batch, chunk: Chunk, follower: Chunk, first: int, *, now_ns: int) -> tuple[Piece, Piece]:
+    """The rows of a joint chunk, which begin at row ``first``, and of the one behind it.
+
+    Without rows, because the agent's rules dropped them, there are markers all the same: once more of the second file
+    is stored the agent would not join the two again, and its rules judge, and may keep, the end of the first alone.
+    """
     middle, last = first + chunk.rows, first + chunk.rows + follower.rows
-    if first == last:
-        return []
-    time_ns = int(batch.times[first])
+    time_ns = int(batch.times[first]) if first < last else now_ns
     pieces = []
     for each, begin, end in ((chunk, first, middle), (follower, middle, last)):
         is_reached = begin < end and int(batch.positions[end - 1]) == each.end
         marker = 0 if is_reached else each.end
         pieces.append(Piece(request, each, begin, end, marker, time_ns, tied=each is follower))
-    return pieces
+    return pieces[0], pieces[1]

@@ -74,7 +74,7 @@ async def held(engine: Engine, scope: Scope, most: int, limits: Limits) -> list[
 
 
 async def lost(engine: Engine, scope: Scope, most: int, limits: Limits) -> list[Lost]:
-    """Every container's gaps in the range of ``scope``, by reason; at most ``most``, the largest."""
+    """Every container's gaps in the range of ``scope``, by reason, largest first; ``most`` + 1 if there are more."""
     parameters = Parameters()
     known = _labelled(scope, parameters)
     start, end = _edges(scope, parameters)
@@ -91,7 +91,7 @@ async def lost(engine: Engine, scope: Scope, most: int, limits: Limits) -> list[
         f"AS reason, JSONExtract(body, 'bytes', 'Nullable(UInt64)') AS size FROM {LOGS} "
         f"WHERE {' AND '.join(conditions)}) AS gap INNER JOIN {known} AS known USING stream_id "
         f"GROUP BY {', '.join(_NAMES)}, reason ORDER BY bytes DESC, gaps DESC, {', '.join(_NAMES)}, reason "
-        f"LIMIT {parameters.bind(most, 'UInt64')}"
+        f"LIMIT {parameters.bind(most + 1, 'UInt64')}"
     )
     return await engine.rows(sql, Lost, parameters.values, limits)
 

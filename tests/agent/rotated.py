@@ -80,7 +80,7 @@ class Store:
         """Commit ``batch``, or only its first ``inserts``, and end; whether it was refused."""
         batch = decode(encode(batch))  # every rule of a batch holds
         known = {chunk.source: self.committed(chunk.source) for chunk in batch.chunks}
-        planned = plan([batch], known, PodStreams(), 0)
+        planned = plan([batch], known, PodStreams(), 0, WRITTEN_NS)
         for insert in planned.inserts[:inserts]:
             names = ("source", "position", "body", "flags", "namespace")
             columns = [insert.rows[name].to_pylist() for name in names]

@@ -65,6 +65,7 @@ class Aggregator:
         self.app.router.add_get("/v1/positions", self._positions)
         # None: as an aggregator of a former version, it knows no heartbeats.
         self.heartbeats: list[Heartbeat] | None = []
+        self.heartbeats_unknown = 0
         self.app.router.add_post("/v1/heartbeats", self._heartbeat)
 
     def committed(self, source: bytes) -> int:
@@ -143,6 +144,7 @@ class Aggregator:
 
     async def _heartbeat(self, request: web.Request) -> web.Response:
         if self.heartbeats is None:
+            self.heartbeats_unknown += 1
             raise web.HTTPNotFound
         self.heartbeats.append(heartbeat.decode(await request.read()))
         return web.Response(status=204)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from agent.hold import Hold
     from agent.logfile import LogFile
     from agent.rounds import Round
+    from agent.rules import Rules
 
 
 def cri(number: int, text: str = "line", tag: str = "F") -> bytes:
@@ -43,6 +44,7 @@ class TailedNode:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.metrics = Metrics()
+        self.rules: Rules | None = None
         self.begin()
         self.committed: dict[bytes, int] = {}
         self.bodies: list[bytes] = []
@@ -51,7 +53,7 @@ class TailedNode:
 
     def begin(self, hold: Hold | None = None) -> None:
         """A new agent, which knows nothing."""
-        self.tail = Tail("test", 1 << 20, self.metrics, hold=hold)
+        self.tail = Tail("test", 1 << 20, self.metrics, hold=hold, rules=self.rules)
         self.discovery = Discovery(str(self.root), lambda _: True)
 
     def restart(self) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from agent.batch import halves
 from agent.carry import DECIDED_WITHIN_S, HELD_ON_S
+from agent.rules import Rule, Rules
 from tests.agent.rotated import ERR, LATE_NS, LIVE, OUT, ROTATED, WEB, WRITTEN_NS, Session, Writer
 from tests.agent.tailing import Clock, pack
 from wire.batch import Flag
@@ -344,6 +345,19 @@ def test_what_goes_on_is_not_parted_by_halving(session: Session, writer: Writer)
         session.send(batch, halved=True)
     session.drain()
     assert bodies(session) == ["e1", "e2", "one two", "after", "last"]
+
+
+@pytest.mark.parametrize("others", [["after"], []])
+def test_what_is_dropped_as_one_record_stays_dropped(session: Session, writer: Writer, others: list[str]) -> None:
+    """Also when the aggregator has forgotten what it took without rows: the end of the first file says less alone."""
+    session.node.rules = Rules(rules=[Rule("*", drop=("C.java:3",))])
+    session.node.restart()
+    put(session, writer, writer.lines(HEAD[1:]), writer.lines([*REST[:2], *others]))
+    for _ in range(2):
+        session.drain()
+        assert bodies(session) == others
+        session.store.restart()
+        session.end_agent()
 
 
 async def test_an_agent_joins_what_is_rotated_while_it_reads(node: Node, aggregator: Aggregator, until: Until) -> None:

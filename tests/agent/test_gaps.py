@@ -343,19 +343,40 @@ def test_what_is_shipped_of_a_lost_file_and_not_committed_is_a_gap_if_reading_go
     assert tailed.gaps == [(round_.parts[0].end, "deleted")]
 
 
+def gone(number: int) -> LogFile:
+    """A file with a source of its own, of which nothing is stored."""
+    entry = Entry(f"{number}.log", Generation(0, current=True, stamp="", gzip=False), 1, 2, 10, 0)
+    file = LogFile("d", Container("a", "b", "c", "web"), entry)
+    file.source = number.to_bytes(16, "big")
+    file.placed = True
+    return file
+
+
+def test_a_gap_that_grows_counts_alike_in_metrics_and_for_its_container() -> None:
+    metrics, accounts = Metrics(), Accounts(Rotation())
+    gaps = Gaps(metrics, accounts)
+    file = gone(0)
+    file.shipped = 4
+    gaps.declare(file, 10, Loss.DELETED, 0.0)
+    for start, lost in ((4, 6), (0, 10)):
+        (round_,) = gaps.rounds(DUE_AFTER_S)
+        assert round_.parts[0].start == start
+        counted = metrics.registry.get_sample_value("logboom_agent_gap_bytes_total", {"reason": "deleted"})
+        assert counted == accounts.of("d").lost_bytes == lost
+        gaps.rewind()
+
+
 def test_no_more_than_so_many_gaps_are_kept_and_all_are_counted(caplog: pytest.LogCaptureFixture) -> None:
     metrics = Metrics()
     gaps = Gaps(metrics, Accounts(Rotation()))
-    entry = Entry("0.log", Generation(0, current=True, stamp="", gzip=False), 1, 2, 10, 0)
-    for number in range(GAPS_MAX + 3):
-        file = LogFile("d", Container("a", "b", "c", "web"), entry)
-        file.source = number.to_bytes(16, "big")
-        file.placed = True
-        with caplog.at_level(logging.ERROR):
-            gaps.declare(file, 10, Loss.DELETED, 0.0)
+    with caplog.at_level(logging.ERROR):
+        for number in range(GAPS_MAX + 3):
+            gaps.declare(gone(number), 10, Loss.DELETED, 0.0)
+        gaps.declare(gone(GAPS_MAX), 10, Loss.DELETED, 0.0)  # takes its own place
     (round_,) = gaps.rounds(DUE_AFTER_S)
     assert len(round_.parts) == GAPS_MAX
-    assert sum(record.levelno == logging.ERROR for record in caplog.records) == 3
+    untold = [vars(record)["fields"]["path"] for record in caplog.records if record.levelno == logging.ERROR]
+    assert untold == ["0.log", "1.log", "2.log"]
     assert metrics.registry.get_sample_value("logboom_agent_gaps_total", {"reason": "deleted"}) == GAPS_MAX + 3
 
 

@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent import heartbeat
+from service.web import json_response
+from wire.answers import Refusal
+from wire.heartbeat import TEXT_MAX
 
 if TYPE_CHECKING:
+    from aiohttp import web
+
     from tests.agent.stand_in import Aggregator, Node
 
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
@@ -55,6 +60,21 @@ async def test_what_is_not_stored_is_lag(aggregator: Aggregator, node: Node, unt
     assert last.lag_seconds == last.containers[0].lag_seconds
 
 
+async def test_what_is_said_of_trouble_is_no_longer_than_is_taken(
+    aggregator: Aggregator, node: Node, until: Until
+) -> None:
+    async def refuse(*_: object) -> web.Response:
+        return json_response(Refusal("x" * (2 * TEXT_MAX)), 503)
+
+    aggregator.always = refuse
+    node.write(PATH, LINE)
+    beats = aggregator.heartbeats
+    assert beats is not None
+    async with node.agent():
+        await until(lambda: any(beat.trouble for beat in beats))
+    assert {len(beat.trouble) for beat in beats if beat.trouble} == {TEXT_MAX}
+
+
 async def test_an_aggregator_that_knows_none_is_no_trouble(
     aggregator: Aggregator, node: Node, until: Until, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -62,5 +82,5 @@ async def test_an_aggregator_that_knows_none_is_no_trouble(
     node.write(PATH, LINE)
     with caplog.at_level("INFO", "agent.heartbeat"):
         async with node.agent():
-            await until(lambda: aggregator.bodies() == [b"hello"])
+            await until(lambda: aggregator.bodies() == [b"hello"] and aggregator.heartbeats_unknown > 1)
     assert not [record for record in caplog.records if record.name == "agent.heartbeat"]

@@ -21,6 +21,7 @@ from aggregator.__main__ import main as aggregator
 from aggregator.api.accounting import QueryMetrics
 from aggregator.api.turnstile import Turnstile
 from aggregator.metrics import Metrics as AggregatorMetrics
+from aggregator.nodes import Nodes
 from service.web import add_metrics
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +31,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 def registries() -> list[CollectorRegistry]:
     registry = CollectorRegistry()
     AggregatorMetrics(registry)
+    Nodes(registry)
     add_metrics(web.Application(), registry)
     QueryMetrics(registry, Turnstile(1, 1, 1.0))
     return [registry, AgentMetrics().registry]
@@ -57,6 +59,9 @@ def test_metrics_in_the_pages_exist() -> None:
     }
     assert len(named) > 10
     assert named - exported() == set()
+    shortened = {name for page in PAGES for name in re.findall(r"`…(_[a-z_]+)`", page.read_text())}
+    assert shortened
+    assert {name for name in shortened if not any(known.endswith(name) for known in exported())} == set()
 
 
 def test_labels_in_the_pages_exist() -> None:

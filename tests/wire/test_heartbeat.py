@@ -3,7 +3,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from wire.heartbeat import CONTAINERS_MAX, ContainerState, Heartbeat, decode, encode
+from wire.codec import NAME_BYTES_MAX, POSITION_MAX
+from wire.heartbeat import CONTAINERS_MAX, TEXT_MAX, ContainerState, Heartbeat, decode, encode
 
 HEARTBEAT = Heartbeat(
     "east",
@@ -33,6 +34,22 @@ def test_fields_of_later_versions_are_ignored() -> None:
     assert decode(GOLDEN[:-1] + b',"later":[1]}') == HEARTBEAT
 
 
+def with_container(**values: object) -> bytes:
+    return encode(
+        msgspec.structs.replace(HEARTBEAT, containers=(msgspec.structs.replace(HEARTBEAT.containers[0], **values),))
+    )
+
+
+def test_the_longest_of_everything_is_taken() -> None:
+    name = "x" * NAME_BYTES_MAX
+    most = POSITION_MAX
+    state = ContainerState(name, name, name, name, most, most, most, 1e300, most)
+    longest = Heartbeat(
+        name, name, name, name, 1e300, POSITION_MAX, POSITION_MAX, 1e300, "x" * TEXT_MAX, (state,) * 2, POSITION_MAX
+    )
+    assert decode(encode(longest)) == longest
+
+
 @pytest.mark.parametrize(
     ("body", "named"),
     [
@@ -40,7 +57,14 @@ def test_fields_of_later_versions_are_ignored() -> None:
         (b"[]", "Expected `object`"),
         (b"{}", "cluster"),
         (encode(msgspec.structs.replace(HEARTBEAT, node="")), "$.node"),
-        (encode(msgspec.structs.replace(HEARTBEAT, trouble="x" * 2000)), "$.trouble"),
+        (encode(msgspec.structs.replace(HEARTBEAT, trouble="x" * (TEXT_MAX + 1))), "$.trouble"),
+        (encode(msgspec.structs.replace(HEARTBEAT, agent="x" * (NAME_BYTES_MAX + 1))), "$.agent"),
+        (encode(msgspec.structs.replace(HEARTBEAT, up_seconds=-1.0)), "$.up_seconds"),
+        (encode(msgspec.structs.replace(HEARTBEAT, lag_bytes=POSITION_MAX + 1)), "$.lag_bytes"),
+        (GOLDEN.replace(b"12.5", b"1e400"), "$.up_seconds"),
+        (GOLDEN.replace(b'"files":3', b'"files":' + b"9" * 30, 1), "$.files"),
+        (with_container(pod="x" * (NAME_BYTES_MAX + 1)), "$.containers[0].pod"),
+        (with_container(lost_bytes=-1), "$.containers[0].lost_bytes"),
         (encode(msgspec.structs.replace(HEARTBEAT, containers=HEARTBEAT.containers * (CONTAINERS_MAX + 1))), "$.cont"),
         (b"\xff\xfe", ""),
         (b'{"later":' + b"[" * 100_000, "nested"),

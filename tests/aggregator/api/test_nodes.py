@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
+from aggregator.api import nodes
 from aggregator.api.nodes import CompletenessList, NodeList
 from aggregator.api.queries import STALL_S, QueryLimits
 from wire.batch import Flag
@@ -129,6 +130,60 @@ async def test_completeness_joins_what_nodes_have_and_what_is_stored(client: aio
     past = await ask(client, "/completeness?start=2020-01-01&end=2020-01-02&pod=gone-0")
     assert past["containers"] == [], "nothing of it is of that time"
     assert CompletenessList.__struct_fields__ == ("containers", "truncated")
+
+
+@pytest.mark.parametrize(
+    ("asked", "pods"),
+    [
+        ("namespace=shop", ["a-0", "b-0"]),
+        ("pod=b-*", ["b-0"]),
+        ("node=node-1&pod=a-0&pod=c-0", ["a-0", "c-0"]),
+        ("node=node-2", []),
+        ("stream=stderr", ["a-0", "b-0", "c-0"]),
+    ],
+)
+async def test_what_only_nodes_know_is_selected_by_its_own_labels(
+    client: aiohttp.ClientSession, asked: str, pods: list[str]
+) -> None:
+    states = [ContainerState("shop" if pod < "c" else "pay", pod, "u", "app") for pod in ("c-0", "b-0", "a-0")]
+    async with client.post("/v1/heartbeats", data=beat(*states)) as answer:
+        assert answer.status == 204
+    found = await ask(client, f"/completeness?{asked}")
+    assert sorted(one["pod"] for one in found["containers"]) == pods
+
+
+async def test_more_containers_than_an_answer_holds_are_said_to_be_more(
+    client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with client.post(
+        "/v1/heartbeats", data=beat(*(ContainerState("shop", f"a-{number}", "u", "app") for number in range(3)))
+    ) as answer:
+        assert answer.status == 204
+    for most, truncated in ((3, False), (2, True)):
+        monkeypatch.setattr(nodes, "CONTAINERS_MAX", most)
+        found = await ask(client, "/completeness")
+        assert (found["truncated"], [one["pod"] for one in found["containers"]]) == (
+            truncated,
+            ["a-0", "a-1", "a-2"][:most],
+        )
+
+
+async def test_where_not_every_gap_has_room_nothing_is_complete(
+    client: aiohttp.ClientSession, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gap = {"ts": NOW_NS, "flags": int(Flag.GAP), "body": b'{"bytes":50,"reason":"rotated"}', "position": 90}
+    await put(
+        [
+            {**gap, "source": b"1" * 16, "pod": "one-0"},
+            {**gap, "source": b"2" * 16, "pod": "two-0"},
+            {"ts": NOW_NS, "source": b"3" * 16, "position": 7, "body": b"d", "pod": "whole-0"},
+        ]
+    )
+    for most, truncated, complete in ((2, False, ["whole-0"]), (1, True, [])):
+        monkeypatch.setattr(nodes, "GAPS_MAX", most)
+        found = await ask(client, "/completeness")
+        assert found["truncated"] is truncated
+        assert [one["pod"] for one in found["containers"] if one["complete"]] == complete
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from aggregator.ingest import committer
 from aggregator.ingest.committer import Hole, Stored, Unavailable
 from aggregator.store.schema import LOGS, STREAMS
-from tests.aggregator.records import DAY_S, NOW_NS, batch, part, source
+from tests.aggregator.records import DAY_S, NOW_NS, Part, batch, part, source
 from tests.aggregator.stand import Stand, open_stand
 from wire.batch import Flag
 
@@ -57,6 +57,24 @@ async def test_a_hole_is_refused_and_nothing_of_its_request_stored(stand: Stand)
     outcomes = await stand.commit(batch(part("b", 0, [5]), part("a", 20, [30])), batch(part("c", 0, [1])))
     assert outcomes == [Hole({A: 10, B: 0}), Stored({C: 1})]
     assert await stand.stored() == [("a", 10), ("c", 1)]
+
+
+@pytest.mark.parametrize(
+    ("misfit", "start", "end"),
+    [
+        (part("a", 20, [30]), 20, 30),  # a hole
+        (part("a", 0, [5, 15]), 0, 15),  # a record across the committed position
+    ],
+)
+async def test_the_chunk_that_is_refused_is_named(
+    stand: Stand, caplog: pytest.LogCaptureFixture, misfit: Part, start: int, end: int
+) -> None:
+    await stand.commit(batch(part("a", 0, [10]), part("b", 0, [10])))
+    with caplog.at_level("INFO", "aggregator.ingest.committer"):
+        await stand.commit(batch(part("b", 10, [20]), misfit))
+    (told,) = [record for record in caplog.records if "does not continue" in record.getMessage()]
+    found = vars(told)["fields"]
+    assert (found["source"], found["start"], found["end"], found["committed"]) == (A.hex(), start, end, 10)
 
 
 async def test_a_gap_record_bridges_a_hole(stand: Stand) -> None:

@@ -16,7 +16,9 @@ OLDEST = TODAY - 7
 
 def planned(*batches: Batch, **committed: int) -> Plan:
     known = dict.fromkeys((chunk.source for one in batches for chunk in one.chunks), 0)
-    return plan(batches, known | {source(name): at for name, at in committed.items()}, PodStreams(), OLDEST)
+    return plan(
+        batches, known | {source(name): at for name, at in committed.items()}, PodStreams(), OLDEST, TODAY * DAY_NS
+    )
 
 
 def days(name: str, *of_rows: int) -> Part:

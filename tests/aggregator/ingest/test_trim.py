@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregator.ingest.trim import trim
-from tests.aggregator.records import Part, Record, batch, part, source
+from tests.aggregator.records import NOW_NS, Part, Record, batch, part, source
 from wire.batch import Flag
 
 A, B = source("a"), source("b")
@@ -50,7 +50,7 @@ class Model(msgspec.Struct):
         if (at, other_at) == (one.start, 0):
             self.stored += rows
             marked = [(each.source, each.chunk.end) for each in (one, other)]
-            self.markers += [mark for mark in marked if rows and mark not in rows]
+            self.markers += [mark for mark in marked if mark not in rows]
         elif at >= one.chunk.end and other_at >= other.chunk.end:
             self.trimmed += len(rows)
         else:
@@ -95,7 +95,7 @@ def test_trims_and_refuses_what_a_store_of_single_records_would(
     refused = {number for number, parts in enumerate(group) if not model.take(parts)}
     batches = [batch(*parts) for parts in group]
 
-    found = trim(batches, committed)
+    found = trim(batches, committed, NOW_NS)
 
     new = [
         (piece.chunk.source, int(position))
@@ -104,33 +104,33 @@ def test_trims_and_refuses_what_a_store_of_single_records_would(
     ]
     assert new == model.stored
     assert [(piece.chunk.source, piece.marker) for piece in found.pieces if piece.marker] == model.markers
-    assert found.refused == refused
+    assert found.refused.keys() == refused
     assert {**committed, **found.reached} == model.reached
     assert found.rows_trimmed == model.trimmed
 
 
 def test_a_request_counts_as_committed_for_those_behind_it() -> None:
-    found = trim([batch(part("a", 0, [10, 20])), batch(part("a", 10, [20, 30]))], {A: 0})
+    found = trim([batch(part("a", 0, [10, 20])), batch(part("a", 10, [20, 30]))], {A: 0}, NOW_NS)
     assert [(piece.request, piece.first, piece.last) for piece in found.pieces] == [(0, 0, 2), (1, 1, 2)]
     assert found.reached == {A: 30}
 
 
 def test_a_refused_request_is_left_out_whole() -> None:
-    found = trim([batch(part("a", 0, [10]), part("b", 5, [9]))], {A: 0, B: 0})
-    assert found.refused == {0}
+    found = trim([batch(part("a", 0, [10]), part("b", 5, [9]))], {A: 0, B: 0}, NOW_NS)
+    assert found.refused.keys() == {0}
     assert found.pieces == ()
     assert found.reached == {}
 
 
 def test_a_chunk_with_a_record_across_what_is_committed_is_refused() -> None:
     """Its lines up to there are stored: they were joined another way."""
-    found = trim([batch(part("a", 0, [10, 30, 40]))], {A: 20})
-    assert found.refused == {0}
+    found = trim([batch(part("a", 0, [10, 30, 40]))], {A: 20}, NOW_NS)
+    assert found.refused.keys() == {0}
     assert found.reached == {}
 
 
 def test_a_chunk_that_ends_below_what_is_committed_is_stored_already() -> None:
-    found = trim([batch(part("a", 0, [10, 15]))], {A: 20})
+    found = trim([batch(part("a", 0, [10, 15]))], {A: 20}, NOW_NS)
     assert (found.pieces, found.reached, found.rows_trimmed) == ((), {A: 20}, 2)
 
 
@@ -159,17 +159,17 @@ JOINT = [
 
 @pytest.mark.parametrize(("at_a", "at_b", "outcome"), JOINT)
 def test_joint_chunks_are_stored_trimmed_or_refused_as_one(at_a: int, at_b: int, outcome: str) -> None:
-    found = trim([batch(*joint(100, [150], 200, [50], 50))], {A: at_a, B: at_b})
+    found = trim([batch(*joint(100, [150], 200, [50], 50))], {A: at_a, B: at_b}, NOW_NS)
     pieces = [(piece.first, piece.last, piece.marker, piece.tied) for piece in found.pieces]
     assert pieces == ([(0, 1, 200, False), (1, 2, 0, True)] if outcome == "stored" else [])
-    assert found.refused == ({0} if outcome == "refused" else set())
+    assert found.refused.keys() == ({0} if outcome == "refused" else set())
     assert found.rows_trimmed == (2 if outcome == "trimmed" else 0)
     assert found.reached == ({} if outcome == "refused" else {A: max(at_a, 200), B: max(at_b, 50)})
 
 
 def test_joint_chunks_fit_behind_what_is_in_the_same_request() -> None:
     parts = [part("a", 0, [100]), *joint(100, [150], 200, [], 50), part("b", 50, [60]), part("a", 200, [210])]
-    found = trim([batch(*parts)], {A: 0, B: 0})
+    found = trim([batch(*parts)], {A: 0, B: 0}, NOW_NS)
     assert [(piece.first, piece.last, piece.marker) for piece in found.pieces] == [
         (0, 1, 0),
         (1, 2, 200),
@@ -180,6 +180,8 @@ def test_joint_chunks_fit_behind_what_is_in_the_same_request() -> None:
     assert found.reached == {A: 210, B: 60}
 
 
-def test_joint_chunks_without_rows_have_no_markers() -> None:
-    found = trim([batch(*joint(100, [], 200, [], 50))], {A: 100, B: 0})
-    assert (found.pieces, found.reached) == ((), {A: 200, B: 50})
+def test_joint_chunks_without_rows_have_markers_of_now() -> None:
+    found = trim([batch(*joint(100, [], 200, [], 50))], {A: 100, B: 0}, NOW_NS)
+    pieces = [(piece.chunk.source, piece.marker, piece.marker_ns, piece.tied) for piece in found.pieces]
+    assert pieces == [(A, 200, NOW_NS, False), (B, 50, NOW_NS, True)]
+    assert found.reached == {A: 200, B: 50}
