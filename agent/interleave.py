@@ -11,6 +11,9 @@ on from the start of that line, without what lies at or below the position. That
 it is done only where all depends on lines that have been read: every record between is a whole line, complete, not
 joined itself, and they are fewer than the first line has bytes. Else only lines that stand next to each other are
 joined.
+
+Chains of both streams that overlap are a *tangle*, and all parted for it. What is left of them is known only if the first
+of them is: so all of a tangle is held, or delivered, at once.
 """
 
 from __future__ import annotations
@@ -52,6 +55,16 @@ class Chains(msgspec.Struct, frozen=True, eq=False):
         apart = np.flatnonzero(self.others)
         apart = apart[np.argsort(self.first[apart])]
         return self.first[apart], self.last[apart]
+
+    def tangles(self) -> tuple[_Ints, _Ints]:
+        """The first and the last row of chains that rows of others stand in, those that overlap in one; rising."""
+        first, last = self.spans()
+        last = np.maximum.accumulate(last)
+        begin = np.ones(first.size, np.bool_)
+        begin[1:] = first[1:] > last[:-1]
+        end = np.ones(first.size, np.bool_)
+        end[:-1] = begin[1:]
+        return first[begin], last[end]
 
     def parted(self, which: _Bools) -> Chains:
         """Of chains ``which``, bool[k], only rows that stand next to each other are left together."""

@@ -109,11 +109,13 @@ _NO_CHAINS: Final = chained(np.zeros(0, np.int64), np.zeros(0, np.int64))
 class _Links(msgspec.Struct, frozen=True, eq=False):
     """Which rows continue which.
 
-    ``chains``: those that do. ``limited``: the rows that begin a record because the one before is at its limit.
+    ``chains``: those that do. ``tangles``: the first and the last row of those that overlapped, or have rows of others
+    between, as `Chains.tangles` has it. ``limited``: the rows that begin a record because the one before is at its limit.
     ``ends``: those of the streams that may go on.
     """
 
     chains: Chains
+    tangles: tuple[_Ints, _Ints]
     limited: _Ints
     ends: _Ends
 
@@ -150,7 +152,8 @@ def _links(records: Records, edges: _Ints, segments: Several[Segment], bytes_max
         sequence.apart[:] |= ~np.array([each.joins for each in segments], np.bool_)[segment]
     verdict = _verdict(sequence, segments, segment)
     joined, limited = _within_limits(np.flatnonzero(verdict.continues), order, records.starts, bytes_max)
-    chains = interleaved(records, chained(order[joined], order[joined - 1])) if joined.size else _NO_CHAINS
+    chains = chained(order[joined], order[joined - 1]) if joined.size else _NO_CHAINS
+    tangles = chains.tangles()
     lasts = np.append(np.flatnonzero(first)[1:], key.size) - 1
     lasts = lasts[~sequence.apart[lasts]]
     doubtful = lasts.copy()
@@ -158,7 +161,7 @@ def _links(records: Records, edges: _Ints, segments: Several[Segment], bytes_max
         doubtful[place] = _doubtful(verdict, int(lasts[place]))
     firsts = order[_firsts(joined, np.concatenate([doubtful, lasts]))]
     ends = _Ends(segment[lasts], order[lasts], firsts[: lasts.size], firsts[lasts.size :])
-    return _Links(chains, order[limited], ends)
+    return _Links(interleaved(records, chains), tangles, order[limited], ends)
 
 
 def _doubtful(verdict: Verdict, last: int) -> int:
@@ -248,10 +251,12 @@ def _hold(records: Records, segments: Several[Segment], bounds: _Ints, links: _L
     row = np.where(records.starts[ends.first] > room, ends.first, ends.own)
     doubt = (joins[segment] != 0) & (records.starts[row] > room)
     doubt &= np.abs(records.times[bounds[segment + 1] - 1] - times) <= CLOSED_AFTER_NS
-    certain = _earliest(links, bounds, segment[doubt], row[doubt])
+    # A tangle that is too long to be held is parted wherever it is cut.
+    floor = read - 2 * bytes_max
+    certain = _earliest(records, links, bounds, floor, (segment[doubt], row[doubt]))
     # Where it is too much to hold: nothing behind the beginning of an open line has lines of others between its own.
     held_back = doubt & (times > closed_ns[segment]) & (open_start[segment] > room)
-    cut = certain if (held_back == doubt).all() else _earliest(links, bounds, segment[held_back], row[held_back])
+    cut = certain if (held_back == doubt).all() else _earliest(records, links, bounds, floor, (segment[held_back], row[held_back]))
     held = np.full(len(segments), -1, np.int64)
     held_ns = np.zeros(len(segments), np.int64)
     np.maximum.at(held_ns, segment[held_back], times[held_back])
@@ -263,17 +268,18 @@ def _hold(records: Records, segments: Several[Segment], bounds: _Ints, links: _L
     return _Hold(certain, cut, held, held_ns)
 
 
-def _earliest(links: _Links, bounds: _Ints, segment: _Ints, row: _Ints) -> _Ints:
-    """The first row of each segment that is in doubt, given those of streams; its end where none is.
+def _earliest(records: Records, links: _Links, bounds: _Ints, floor: _Ints, doubt: tuple[_Ints, _Ints]) -> _Ints:
+    """The first row of each segment that is in ``doubt``, given the segments and rows of streams; its end if none is.
 
-    Or an earlier one, with which a record begins that goes on at or behind it.
+    Or the first of the tangle that it is in, if that begins behind ``floor``.
     """
     found = bounds[1:].copy()
-    np.minimum.at(found, segment, row)
-    first, last = links.chains.spans()
+    np.minimum.at(found, *doubt)
+    first, last = links.tangles
     if first.size:
-        at = np.searchsorted(first, found, "right") - 1
-        found = np.where((at >= 0) & (last[at] >= found), first[at], found)
+        at = np.maximum(np.searchsorted(first, found, "right") - 1, 0)
+        within = (first[at] < found) & (last[at] >= found)
+        found = np.where(within & (records.starts[first[at]] > floor), first[at], found)
     return found
 
 
