@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from agent import timestamps
-from agent.lines import Block, Headers, Lines, cut, first_byte, mask
+from agent.lines import Block, Headers, Lines, cut, first_byte
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,9 +55,7 @@ def parse(block: bytes | memoryview | Sequence[bytes | memoryview], segments: Se
             valid &= bodies <= text.ends
     if not valid.all():
         bodies = np.where(valid, bodies, text.starts)
-    inside = mask(bodies, text.ends)
-    body = text.text[: inside.size][inside]
-    return text.lines(Headers(valid, times, stderr, partial), text.ends - bodies, body)
+    return text.lines(Headers(valid, times, stderr, partial), text.ends - bodies, bodies, text.text)
 
 
 def _after_tags(text: Block, at: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

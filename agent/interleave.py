@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from agent.assemble import Records
+    from agent.assemble import Assembled
 
 # A joined record has at most this many lines, the deepest stacks of frames that runtimes print.
 LINES_MAX: Final = 1024
@@ -90,7 +90,7 @@ def chained(rows: _Ints, before: _Ints) -> Chains:
     return Chains(rows, before, begin.cumsum() - 1, begins, first, last, last - first - (ends - begins))
 
 
-def interleaved(records: Records, chains: Chains) -> Chains:
+def interleaved(found: Assembled, chains: Chains) -> Chains:
     """The ``chains``, those parted that rows of others stand in and that cannot be whole. None overlap then."""
     apart = np.flatnonzero(chains.others)
     if not apart.size:
@@ -99,10 +99,10 @@ def interleaved(records: Records, chains: Chains) -> Chains:
     # Rows between are records by themselves if all that are not are the record's own.
     joined = np.sort(np.concatenate([chains.rows, chains.first]))
     is_whole = _count(joined, first, last) + others == last - first + 1
-    pieced = np.flatnonzero(records.positions.view(np.int64) != records.heads)
+    pieced = np.flatnonzero(found.positions.view(np.int64) != found.heads)
     if pieced.size:
         is_whole &= _count(pieced, first, last) == 0
-    is_whole &= records.starts[first] + 1 + others < records.heads[first]
+    is_whole &= found.starts[first] + 1 + others < found.heads[first]
     parted = np.zeros(chains.first.size, np.bool_)
     parted[apart[~is_whole]] = True
     return chains.parted(parted)
@@ -114,15 +114,15 @@ def _count(rows: _Ints, first: _Ints, last: _Ints) -> _Ints:
     return count
 
 
-def in_turn(records: Records, chains: Chains, positions: npt.NDArray[np.uint64]) -> _Ints:
-    """All rows in the order in which they are delivered; puts the virtual ones into ``positions``, by row.
+def in_turn(found: Assembled, chains: Chains, positions: npt.NDArray[np.uint64]) -> _Ints | None:
+    """All rows in the order in which they are delivered, None if as they stand; puts virtual ``positions`` there.
 
     The rows of others in a record come before its own, inside its first line.
     """
-    turn = np.arange(records.times.size)
     first, last = chains.spans()
     if not first.size:
-        return turn
+        return None
+    turn = np.arange(found.times.size)
     span = last - first + 1
     number = np.repeat(np.arange(first.size), span)
     inside = np.arange(number.size) + (first - span.cumsum() + span)[number]
@@ -133,5 +133,5 @@ def in_turn(records: Records, chains: Chains, positions: npt.NDArray[np.uint64])
     others, number = inside[~own], number[~own]
     # Counted from the first of the others in the same record.
     rank = np.arange(others.size) - np.searchsorted(number, number)
-    positions[others] = records.starts[first[number]] + 1 + rank
+    positions[others] = found.starts[first[number]] + 1 + rank
     return turn

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agent import multiline
-from agent.assemble import Records, edges_of
+from agent.assemble import Assembled, Records, edges_of
 from agent.interleave import LINES_MAX, Chains, chained, interleaved
 from agent.lines import before_run, steps
 from agent.multiline import SOON_NS, Verdict
@@ -120,23 +120,22 @@ class _Links(msgspec.Struct, frozen=True, eq=False):
     ends: _Ends
 
 
-def join(records: Records, segments: Several[Segment], bytes_max: int = BYTES_MAX) -> Joined:
+def join(records: Assembled, segments: Several[Segment], bytes_max: int = BYTES_MAX) -> Joined:
     """Join ``records``, of one segment a file, within ``bytes_max``; hold back those whose end is not known."""
     count = len(segments)
-    nothing = Joined(records, np.full(count, -1, np.int64), np.zeros(count, np.int64))
     if not records.times.size or not any(segment.joins for segment in segments):
-        return nothing
-    bounds, edges = edges_of(records.rows), edges_of(records.lengths)
-    links = _links(records, edges, segments, bytes_max)
+        return Joined(records.records(), np.full(count, -1, np.int64), np.zeros(count, np.int64))
+    bounds = edges_of(records.rows)
+    links = _links(records, segments, bytes_max)
     hold = _hold(records, segments, bounds, links, bytes_max)
     if links.chains.rows.size:
-        found = _joined(records, edges, bounds, links, hold)
+        found = _joined(records, bounds, links, hold)
     else:
-        found = without_held(records, bounds, hold.cut) if (hold.cut < bounds[1:]).any() else records
+        found = without_held(records, bounds, hold.cut) if (hold.cut < bounds[1:]).any() else records.records()
     return Joined(_reached(found, segments, hold.held), hold.held, hold.held_ns)
 
 
-def _links(records: Records, edges: _Ints, segments: Several[Segment], bytes_max: int) -> _Links:
+def _links(records: Assembled, segments: Several[Segment], bytes_max: int) -> _Links:
     """Which row continues which, and what is in doubt at the end of each stream."""
     number = np.dtype(np.uint16 if len(segments) <= _FEW_SEGMENTS else np.int64)
     key: npt.NDArray[np.integer] = np.repeat(np.arange(0, 2 * len(segments), 2).astype(number), records.rows)
@@ -146,7 +145,7 @@ def _links(records: Records, edges: _Ints, segments: Several[Segment], bytes_max
     first = np.ones(key.size, np.bool_)
     first[1:] = key[1:] != key[:-1]
     segment = key >> 1
-    sequence = _sequence(records, edges, order, first)
+    sequence = _sequence(records, order, first)
     sequence.apart[:] |= sequence.lengths > bytes_max
     if not all(each.joins for each in segments):
         sequence.apart[:] |= ~np.array([each.joins for each in segments], np.bool_)[segment]
@@ -172,8 +171,8 @@ def _doubtful(verdict: Verdict, last: int) -> int:
     return row
 
 
-def _sequence(records: Records, edges: _Ints, order: _Ints, first: _Bools) -> Sequence:
-    """All records, in ``order``; their bodies lie between ``edges``."""
+def _sequence(records: Assembled, order: _Ints, first: _Bools) -> Sequence:
+    """All records, in ``order``."""
     told = int(np.bitwise_or.reduce(records.flags))
     apart = np.zeros(order.size, np.bool_)
     if told & _UNJOINABLE:
@@ -182,8 +181,8 @@ def _sequence(records: Records, edges: _Ints, order: _Ints, first: _Bools) -> Se
         # A record of several pieces never continues another one: while its pieces are read nothing is held.
         first = first | ((records.flags & np.uint8(_PIECED)) != 0)[order]
     return Sequence(
-        np.frombuffer(records.body, np.uint8),
-        edges[order],
+        records.text,
+        records.begins[order],
         records.lengths[order].astype(np.int64),
         records.times[order],
         first,
@@ -236,7 +235,7 @@ def _firsts(continuing: _Ints, rows: _Ints) -> _Ints:
     return np.where(within, begins[np.searchsorted(begins, rows) - 1], rows)
 
 
-def _hold(records: Records, segments: Several[Segment], bounds: _Ints, links: _Links, bytes_max: int) -> _Hold:
+def _hold(records: Assembled, segments: Several[Segment], bounds: _Ints, links: _Links, bytes_max: int) -> _Hold:
     """What of each segment waits, by the ``links`` of the streams' ends."""
     ends = links.ends
     times, segment = records.times[ends.last], ends.segment
@@ -268,7 +267,7 @@ def _hold(records: Records, segments: Several[Segment], bounds: _Ints, links: _L
     return _Hold(certain, cut, held, held_ns)
 
 
-def _earliest(records: Records, links: _Links, bounds: _Ints, floor: _Ints, doubt: tuple[_Ints, _Ints]) -> _Ints:
+def _earliest(records: Assembled, links: _Links, bounds: _Ints, floor: _Ints, doubt: tuple[_Ints, _Ints]) -> _Ints:
     """The first row of each segment that is in ``doubt``, given the segments and rows of streams; its end if none is.
 
     Or the first of the tangle that it is in, if that begins behind ``floor``.
@@ -283,7 +282,7 @@ def _earliest(records: Records, links: _Links, bounds: _Ints, floor: _Ints, doub
     return found
 
 
-def _joined(records: Records, edges: _Ints, bounds: _Ints, links: _Links, hold: _Hold) -> Records:
+def _joined(records: Assembled, bounds: _Ints, links: _Links, hold: _Hold) -> Records:
     """The records of each segment that are not held, joined."""
     chains = links.chains
     segment = np.searchsorted(bounds, chains.first, "right") - 1
@@ -291,7 +290,7 @@ def _joined(records: Records, edges: _Ints, bounds: _Ints, links: _Links, hold: 
     if links.limited.size:
         is_doubtful |= np.isin(chains.first, links.limited)
     chains = chains.parted(is_doubtful & (chains.others > 0))
-    return merged(records, edges, chains, bounds, hold.cut)
+    return merged(records, chains, bounds, hold.cut)
 
 
 def _reached(records: Records, segments: Several[Segment], held: _Ints) -> Records:

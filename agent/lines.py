@@ -43,9 +43,12 @@ class Lines(msgspec.Struct, frozen=True, eq=False):
 
     ``starts``: int64[n], offset in the file of the line's first byte; ``ends``: int64[n], offset after its newline.
     ``times``: int64[n], ns since the epoch, UTC, 0 to `TIME_NS_MAX`. ``flags``: uint8[n], STDERR and MALFORMED of
-    `wire.batch.Flag`. ``partial``: bool[n], the message goes on in the next line of the same stream. ``lengths``:
-    uint32[n], bytes of each message in ``body``, which holds the messages one after another, without line ends.
+    `wire.batch.Flag`. ``partial``: bool[n], the message goes on in the next line of the same stream. ``begins``:
+    int64[n], rising, and ``lengths``: uint32[n], where in ``text``, uint8, each message stands, without its line end.
     ``rows``: int64[s], lines of each segment.
+
+    ``text`` has more than messages, and is the lines' own, to be written to: the byte before the message of a line that
+    is not malformed belongs to none. So what is left of them in the end is copied once (`gathered`).
     """
 
     starts: npt.NDArray[np.int64]
@@ -54,7 +57,8 @@ class Lines(msgspec.Struct, frozen=True, eq=False):
     flags: npt.NDArray[np.uint8]
     partial: npt.NDArray[np.bool_]
     lengths: npt.NDArray[np.uint32]
-    body: memoryview
+    begins: npt.NDArray[np.int64]
+    text: npt.NDArray[np.uint8]
     rows: npt.NDArray[np.int64]
 
 
@@ -121,9 +125,10 @@ class Block(msgspec.Struct, frozen=True, eq=False):
         self,
         headers: Headers,
         lengths: npt.NDArray[np.int64],
-        body: npt.NDArray[np.uint8],
+        begins: npt.NDArray[np.int64],
+        text: npt.NDArray[np.uint8],
     ) -> Lines:
-        """The columns of this block's lines, of messages with ``lengths`` in ``body``."""
+        """The columns of this block's lines, of messages with ``lengths`` at ``begins`` in ``text``."""
         valid = headers.valid
         times = headers.times
         flags = headers.stderr.view(np.uint8) * np.uint8(Flag.STDERR)
@@ -139,7 +144,8 @@ class Block(msgspec.Struct, frozen=True, eq=False):
             flags,
             partial,
             lengths.astype(np.uint32),
-            body.data,
+            begins,
+            text,
             self.rows,
         )
 
@@ -203,6 +209,14 @@ def mask(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> npt.NDAr
     runs[2::2] -= ends[:-1]
     runs[1::2] = ends - starts
     return np.repeat(np.arange(runs.size) & 1 == 1, runs)
+
+
+def gathered(
+    text: npt.NDArray[np.uint8], begins: npt.NDArray[np.int64], lengths: npt.NDArray[np.integer]
+) -> npt.NDArray[np.uint8]:
+    """The bytes in ``text`` at ``begins``, rising, of ``lengths``, one after another."""
+    inside = mask(begins, begins + lengths)
+    return text[: inside.size][inside]
 
 
 def first_byte(words: npt.NDArray[np.uint64], byte: int) -> npt.NDArray[np.int64]:
