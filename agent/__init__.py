@@ -23,6 +23,7 @@ gzipped      a compressed one, unpacked as it is read
 unpacking    which of them are, at once
 rounds       what one reading gives: records, and whose they are
 stretch      whole lines of one file, as read
+excerpts     pieces of a text, copied one after another
 lines        blocks of whole lines as columns; which format a file has
 timestamps   the times in the columns
 cri          parser: the format of containerd and CRI-O

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from agent.lines import gathered
+from agent.excerpts import gathered
 from agent.partials import Line, OpenLines, Record
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from agent.excerpts import windows
 from wire.batch import Flag
 from wire.codec import TIME_NS_MAX
 
@@ -48,7 +49,7 @@ class Lines(msgspec.Struct, frozen=True, eq=False):
     ``rows``: int64[s], lines of each segment.
 
     ``text`` has more than messages, and is the lines' own, to be written to: the byte before the message of a line that
-    is not malformed belongs to none. So what is left of them in the end is copied once (`gathered`).
+    is not malformed belongs to none. So what is left of them in the end is copied once (`agent.excerpts`).
     """
 
     starts: npt.NDArray[np.int64]
@@ -117,9 +118,7 @@ class Block(msgspec.Struct, frozen=True, eq=False):
     def words(self, at: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.uint64]:
         """The ``8 * count`` bytes at each offset, as uint64[count, len(at)], first byte lowest."""
         width = 8 * count
-        # Overlapping items of opaque bytes, one beginning at every byte: numpy copies each with one memcpy.
-        windows = np.ndarray((self.text.size - width + 1,), f"V{width}", self.text, strides=(1,))
-        return np.ascontiguousarray(windows[at].view("<u8").reshape(-1, count).T)
+        return np.ascontiguousarray(windows(self.text, width)[at].view("<u8").reshape(-1, count).T)
 
     def lines(
         self,
@@ -209,14 +208,6 @@ def mask(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> npt.NDAr
     runs[2::2] -= ends[:-1]
     runs[1::2] = ends - starts
     return np.repeat(np.arange(runs.size) & 1 == 1, runs)
-
-
-def gathered(
-    text: npt.NDArray[np.uint8], begins: npt.NDArray[np.int64], lengths: npt.NDArray[np.integer]
-) -> npt.NDArray[np.uint8]:
-    """The bytes in ``text`` at ``begins``, rising, of ``lengths``, one after another."""
-    inside = mask(begins, begins + lengths)
-    return text[: inside.size][inside]
 
 
 def first_byte(words: npt.NDArray[np.uint64], byte: int) -> npt.NDArray[np.int64]:

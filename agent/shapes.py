@@ -13,6 +13,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from agent.excerpts import windows
+
 _Bools = npt.NDArray[np.bool_]
 _Ints = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.uint8]
@@ -197,8 +199,7 @@ def _first_words(text: npt.NDArray[np.uint8], begins: _Ints) -> npt.NDArray[np.u
         text = np.concatenate([text, np.zeros(_WORD_BYTES, np.uint8)])
     last = text.size - _WORD_BYTES
     at = np.minimum(begins, last)
-    windows = np.ndarray((last + 1,), f"V{_WORD_BYTES}", np.ascontiguousarray(text), strides=(1,))
-    words: npt.NDArray[np.uint64] = windows[at].view("<u8")
+    words: npt.NDArray[np.uint64] = windows(np.ascontiguousarray(text), _WORD_BYTES)[at].view("<u8")
     words >>= (8 * (begins - at)).astype(np.uint64)
     return words
 

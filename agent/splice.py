@@ -6,13 +6,13 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.assemble import Assembled, Records, edges_of
+from agent.excerpts import gathered
 from agent.interleave import Chains, in_turn
-from agent.lines import NEWLINE, gathered
+from agent.lines import NEWLINE
 from wire.batch import Flag
 
 _Ints = npt.NDArray[np.int64]
 _Bools = npt.NDArray[np.bool_]
-_Bytes = npt.NDArray[np.uint8]
 
 
 
@@ -46,11 +46,9 @@ def merged(found: Assembled, chains: Chains, bounds: _Ints, cut: _Ints) -> Recor
     """The records of each segment before its ``cut``, those of ``chains`` joined; none goes on behind a cut."""
     positions = found.positions.copy()
     turn = in_turn(found, chains, positions)
-    rows = None
     if (cut < bounds[1:]).any():
         kept = before_cut(bounds, cut)
-        rows = np.flatnonzero(kept)
-        turn = rows if turn is None else turn[kept[turn]]
+        turn = np.flatnonzero(kept) if turn is None else turn[kept[turn]]
         chains = chains.up_to(kept[chains.rows])
     first, begins = chains.first, chains.begins
     positions[first] = positions[chains.last]
@@ -67,7 +65,7 @@ def merged(found: Assembled, chains: Chains, bounds: _Ints, cut: _Ints) -> Recor
         positions[heads],
         flags[heads],
         lengths[heads],
-        _text(found, chains.rows, rows, turn).data,
+        _text(found, chains.rows, turn).data,
         found.starts[heads],
         found.heads[heads],
         cut - bounds[:-1] - joined,
@@ -75,28 +73,14 @@ def merged(found: Assembled, chains: Chains, bounds: _Ints, cut: _Ints) -> Recor
     )
 
 
-def _text(found: Assembled, continuing: _Ints, rows: _Ints | None, turn: _Ints | None) -> _Bytes:
-    """The bytes of ``rows`` (rising; None: all), a newline before each of the ``continuing``, in ``turn`` (None: so)."""
+def _text(found: Assembled, continuing: _Ints, turn: _Ints | None) -> npt.NDArray[np.uint8]:
+    """The bytes of the rows in ``turn`` (None: all, as they stand), a newline before each of the ``continuing``."""
     begins, lengths = found.begins.copy(), found.lengths.astype(np.int64)
     # The byte before a message is none's.
     begins[continuing] -= 1
     lengths[continuing] += 1
     found.text[begins[continuing]] = NEWLINE
-    if rows is not None:
-        begins, lengths = begins[rows], lengths[rows]
-    text = gathered(found.text, begins, lengths)
-    if turn is None or turn is rows:
-        return text
-    ends = lengths.cumsum()
-    place = turn if rows is None else np.searchsorted(rows, turn)
-    size = lengths[place]
-    there, here = (ends - lengths)[place], size.cumsum() - size
-    moved = np.flatnonzero(there != here)
-    inside = np.arange(int(size[moved].sum()))
-    before = np.repeat(size[moved].cumsum() - size[moved], size[moved])
-    inside -= before
-    text[np.repeat(here[moved], size[moved]) + inside] = text[np.repeat(there[moved], size[moved]) + inside]
-    return text
+    return gathered(found.text, begins, lengths) if turn is None else gathered(found.text, begins[turn], lengths[turn])
 
 
 def without(records: Records, known: _Bools) -> Records:

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent import cri
-from agent.lines import Lines, Segment, gathered
+from agent.excerpts import gathered
+from agent.lines import Lines, Segment
 from wire.batch import Flag
 from wire.codec import TIME_NS_MAX
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent import docker
-from agent.lines import Lines, Segment, gathered
+from agent.excerpts import gathered
+from agent.lines import Lines, Segment
 from wire.batch import Flag
 from wire.codec import TIME_NS_MAX
 
