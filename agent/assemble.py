@@ -209,7 +209,7 @@ def _spans(
     texts, begins, sizes = lines.text.data, lines.begins.data, lines.lengths.data
     spans: list[_Span] = []
     row = 0
-    for begin in sorted({*firsts, *np.flatnonzero(odd).tolist()}):
+    for begin in sorted({*firsts, *odd.nonzero()[0].tolist()}):
         if begin < row:
             continue
         segment = bisect.bisect_right(bounds, begin)
@@ -279,8 +279,10 @@ def _columns(records: Sequence[Record]) -> tuple[_Columns, npt.NDArray[np.uint8]
         np.array([record.position for record in records], np.uint64),
         np.array([record.flags for record in records], np.uint8),
         lengths,
-        (lengths.astype(np.int64) + 1).cumsum() - lengths,
+        edges_of(lengths)[:-1] + np.arange(1, lengths.size + 1),
         np.array([record.start for record in records], np.int64),
         np.array([record.head for record in records], np.int64),
     )
-    return columns, np.frombuffer(bytearray().join([piece for record in records for piece in (b" ", record.body)]), np.uint8)
+    return columns, np.frombuffer(
+        bytearray().join([piece for record in records for piece in (b" ", record.body)]), np.uint8
+    )

@@ -49,7 +49,7 @@ def parse(block: bytes | memoryview | Sequence[bytes | memoryview], segments: Se
     plain = after == ord(" ")
     if not plain.all():
         valid &= plain | (after == ord(":"))
-        more = np.flatnonzero(valid & ~plain)
+        more = (valid & ~plain).nonzero()[0]
         if more.size:
             bodies[more] = _after_tags(text, bodies[more], text.ends[more])
             valid &= bodies <= text.ends
@@ -60,6 +60,6 @@ def parse(block: bytes | memoryview | Sequence[bytes | memoryview], segments: Se
 
 def _after_tags(text: Block, at: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """The offsets behind the first space at or after ``at``; beyond the line's end if it has none."""
-    spaces = np.append(np.flatnonzero(text.text == ord(" ")), text.text.size)
-    found = spaces[np.searchsorted(spaces, at)]
+    spaces = np.append((text.text == ord(" ")).nonzero()[0], text.text.size)
+    found = spaces[spaces.searchsorted(at)]
     return np.where(found < ends, found, ends) + 1

@@ -12,8 +12,8 @@ it is done only where all depends on lines that have been read: every record bet
 joined itself, and they are fewer than the first line has bytes. Else only lines that stand next to each other are
 joined.
 
-Chains of both streams that overlap are a *tangle*, and all parted for it. What is left of them is known only if the first
-of them is: so all of a tangle is held, or delivered, at once.
+Chains of both streams that overlap are a *tangle*, and all parted for it. What is left of them is known only if the
+first of them is: so all of a tangle is held, or delivered, at once.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Chains(msgspec.Struct, frozen=True, eq=False):
 
     def spans(self) -> tuple[_Ints, _Ints]:
         """The first and the last row of chains that rows of others stand in, rising."""
-        apart = np.flatnonzero(self.others)
+        apart = self.others.nonzero()[0]
         apart = apart[np.argsort(self.first[apart])]
         return self.first[apart], self.last[apart]
 
@@ -68,7 +68,7 @@ class Chains(msgspec.Struct, frozen=True, eq=False):
 
     def parted(self, which: _Bools) -> Chains:
         """Of chains ``which``, bool[k], only rows that stand next to each other are left together."""
-        if not which.any():
+        if not np.count_nonzero(which):
             return self
         left = ~which[self.chain] | (self.before == self.rows - 1)
         return chained(self.rows[left], self.before[left])
@@ -80,9 +80,10 @@ class Chains(msgspec.Struct, frozen=True, eq=False):
 
 def chained(rows: _Ints, before: _Ints) -> Chains:
     """The chains of ``rows`` that continue those ``before``, one stream after another, rising in each."""
-    begin = np.ones(rows.size, np.bool_)
+    begin = np.empty(rows.size, np.bool_)
+    begin[:1] = True
     begin[1:] = before[1:] != rows[:-1]
-    begins = np.flatnonzero(begin)
+    begins = begin.nonzero()[0]
     ends = np.empty_like(begins)
     ends[:-1] = begins[1:]
     ends[-1:] = rows.size
@@ -92,14 +93,14 @@ def chained(rows: _Ints, before: _Ints) -> Chains:
 
 def interleaved(found: Assembled, chains: Chains) -> Chains:
     """The ``chains``, those parted that rows of others stand in and that cannot be whole. None overlap then."""
-    apart = np.flatnonzero(chains.others)
+    apart = chains.others.nonzero()[0]
     if not apart.size:
         return chains
     first, last, others = chains.first[apart], chains.last[apart], chains.others[apart]
     # Rows between are records by themselves if all that are not are the record's own.
     joined = np.sort(np.concatenate([chains.rows, chains.first]))
     is_whole = _count(joined, first, last) + others == last - first + 1
-    pieced = np.flatnonzero(found.positions.view(np.int64) != found.heads)
+    pieced = (found.positions.view(np.int64) != found.heads).nonzero()[0]
     if pieced.size:
         is_whole &= _count(pieced, first, last) == 0
     is_whole &= found.starts[first] + 1 + others < found.heads[first]
@@ -110,7 +111,7 @@ def interleaved(found: Assembled, chains: Chains) -> Chains:
 
 def _count(rows: _Ints, first: _Ints, last: _Ints) -> _Ints:
     """How many of ``rows``, rising, lie from each ``first`` to its ``last``."""
-    count: _Ints = np.searchsorted(rows, last, "right") - np.searchsorted(rows, first)
+    count: _Ints = rows.searchsorted(last, "right") - rows.searchsorted(first)
     return count
 
 
@@ -124,7 +125,7 @@ def in_turn(found: Assembled, chains: Chains, positions: npt.NDArray[np.uint64])
         return None
     turn = np.arange(found.times.size)
     span = last - first + 1
-    number = np.repeat(np.arange(first.size), span)
+    number = np.arange(first.size).repeat(span)
     inside = np.arange(number.size) + (first - span.cumsum() + span)[number]
     is_own = np.zeros(turn.size, np.bool_)
     is_own[chains.rows] = is_own[chains.first] = True
@@ -132,6 +133,6 @@ def in_turn(found: Assembled, chains: Chains, positions: npt.NDArray[np.uint64])
     turn[inside] = inside[np.argsort(2 * number + own, kind="stable")]
     others, number = inside[~own], number[~own]
     # Counted from the first of the others in the same record.
-    rank = np.arange(others.size) - np.searchsorted(number, number)
+    rank = np.arange(others.size) - number.searchsorted(number)
     positions[others] = found.starts[first[number]] + 1 + rank
     return turn

@@ -110,8 +110,8 @@ class _Links(msgspec.Struct, frozen=True, eq=False):
     """Which rows continue which.
 
     ``chains``: those that do. ``tangles``: the first and the last row of those that overlapped, or have rows of others
-    between, as `Chains.tangles` has it. ``limited``: the rows that begin a record because the one before is at its limit.
-    ``ends``: those of the streams that may go on.
+    between, as `Chains.tangles` has it. ``limited``: the rows that begin a record because the one before is at its
+    limit. ``ends``: those of the streams that may go on.
     """
 
     chains: Chains
@@ -138,11 +138,12 @@ def join(records: Assembled, segments: Several[Segment], bytes_max: int = BYTES_
 def _links(records: Assembled, segments: Several[Segment], bytes_max: int) -> _Links:
     """Which row continues which, and what is in doubt at the end of each stream."""
     number = np.dtype(np.uint16 if len(segments) <= _FEW_SEGMENTS else np.int64)
-    key: npt.NDArray[np.integer] = np.repeat(np.arange(0, 2 * len(segments), 2).astype(number), records.rows)
+    key: npt.NDArray[np.integer] = np.arange(0, 2 * len(segments), 2).astype(number).repeat(records.rows)
     key += records.flags & np.uint8(Flag.STDERR) != 0
     order = np.argsort(key, kind="stable")
     key = key[order]
-    first = np.ones(key.size, np.bool_)
+    first = np.empty(key.size, np.bool_)
+    first[0] = True
     first[1:] = key[1:] != key[:-1]
     segment = key >> 1
     sequence = _sequence(records, order, first)
@@ -150,13 +151,13 @@ def _links(records: Assembled, segments: Several[Segment], bytes_max: int) -> _L
     if not all(each.joins for each in segments):
         sequence.apart[:] |= ~np.array([each.joins for each in segments], np.bool_)[segment]
     verdict = _verdict(sequence, segments, segment)
-    joined, limited = _within_limits(np.flatnonzero(verdict.continues), order, records.starts, bytes_max)
+    joined, limited = _within_limits(verdict.continues.nonzero()[0], order, records.starts, bytes_max)
     chains = chained(order[joined], order[joined - 1]) if joined.size else _NO_CHAINS
     tangles = chains.tangles()
-    lasts = np.append(np.flatnonzero(first)[1:], key.size) - 1
+    lasts = np.append(first.nonzero()[0][1:], key.size) - 1
     lasts = lasts[~sequence.apart[lasts]]
     doubtful = lasts.copy()
-    for place in np.flatnonzero(verdict.soon[lasts] & (verdict.empty[lasts] | verdict.near[lasts])).tolist():
+    for place in (verdict.soon[lasts] & (verdict.empty[lasts] | verdict.near[lasts])).nonzero()[0].tolist():
         doubtful[place] = _doubtful(verdict, int(lasts[place]))
     firsts = order[_firsts(joined, np.concatenate([doubtful, lasts]))]
     ends = _Ends(segment[lasts], order[lasts], firsts[: lasts.size], firsts[lasts.size :])
@@ -195,7 +196,7 @@ def _verdict(sequence: Sequence, segments: Several[Segment], segment: _Ints) -> 
     verdict = multiline.judge(sequence)
     for number, each in enumerate(segments):
         if each.start is not None:
-            rows = np.flatnonzero(segment == number)
+            rows = (segment == number).nonzero()[0]
             own = multiline.judge_by(each.start, _part(sequence, rows))
             verdict.continues[rows] = own.continues
             # Nothing that follows changes it.
@@ -231,8 +232,8 @@ def _firsts(continuing: _Ints, rows: _Ints) -> _Ints:
     if not continuing.size:
         return rows
     begins = continuing[steps(continuing, -1) != 1] - 1
-    within = continuing.take(np.searchsorted(continuing, rows), mode="clip") == rows
-    return np.where(within, begins[np.searchsorted(begins, rows) - 1], rows)
+    within = continuing.take(continuing.searchsorted(rows), mode="clip") == rows
+    return np.where(within, begins[begins.searchsorted(rows) - 1], rows)
 
 
 def _hold(records: Assembled, segments: Several[Segment], bounds: _Ints, links: _Links, bytes_max: int) -> _Hold:
@@ -255,11 +256,15 @@ def _hold(records: Assembled, segments: Several[Segment], bounds: _Ints, links: 
     certain = _earliest(records, links, bounds, floor, (segment[doubt], row[doubt]))
     # Where it is too much to hold: nothing behind the beginning of an open line has lines of others between its own.
     held_back = doubt & (times > closed_ns[segment]) & (open_start[segment] > room)
-    cut = certain if (held_back == doubt).all() else _earliest(records, links, bounds, floor, (segment[held_back], row[held_back]))
+    cut = (
+        certain
+        if (held_back == doubt).all()
+        else _earliest(records, links, bounds, floor, (segment[held_back], row[held_back]))
+    )
     held = np.full(len(segments), -1, np.int64)
     held_ns = np.zeros(len(segments), np.int64)
     np.maximum.at(held_ns, segment[held_back], times[held_back])
-    holding = np.flatnonzero(cut < bounds[1:])
+    holding = (cut < bounds[1:]).nonzero()[0]
     if holding.size:
         edges = np.stack([cut[holding], bounds[holding + 1]], axis=1).ravel()
         starts = np.minimum.reduceat(records.starts, edges[: -1 if edges[-1] == bounds[-1] else None])[::2]
@@ -276,7 +281,7 @@ def _earliest(records: Assembled, links: _Links, bounds: _Ints, floor: _Ints, do
     np.minimum.at(found, *doubt)
     first, last = links.tangles
     if first.size:
-        at = np.maximum(np.searchsorted(first, found, "right") - 1, 0)
+        at = np.maximum(first.searchsorted(found, "right") - 1, 0)
         within = (first[at] < found) & (last[at] >= found)
         found = np.where(within & (records.starts[first[at]] > floor), first[at], found)
     return found
@@ -285,7 +290,7 @@ def _earliest(records: Assembled, links: _Links, bounds: _Ints, floor: _Ints, do
 def _joined(records: Assembled, bounds: _Ints, links: _Links, hold: _Hold) -> Records:
     """The records of each segment that are not held, joined."""
     chains = links.chains
-    segment = np.searchsorted(bounds, chains.first, "right") - 1
+    segment = bounds.searchsorted(chains.first, "right") - 1
     is_doubtful = chains.last >= hold.certain[segment]
     if links.limited.size:
         is_doubtful |= np.isin(chains.first, links.limited)
@@ -296,12 +301,12 @@ def _joined(records: Assembled, bounds: _Ints, links: _Links, hold: _Hold) -> Re
 def _reached(records: Records, segments: Several[Segment], held: _Ints) -> Records:
     """``records`` above the floor of their file, with the ends that are reached where some are held back."""
     floors = np.array([segment.floor for segment in segments], np.int64)
-    filled = np.flatnonzero(records.rows)
+    filled = records.rows.nonzero()[0]
     firsts = (records.rows.cumsum() - records.rows)[filled]
     # Positions rise, so if the first is not known none is.
     if (records.positions[firsts] <= floors[filled].view(np.uint64)).any():
-        records = without(records, records.positions <= np.repeat(floors, records.rows).view(np.uint64))
-        filled = np.flatnonzero(records.rows)
+        records = without(records, records.positions <= floors.repeat(records.rows).view(np.uint64))
+        filled = records.rows.nonzero()[0]
     reached = floors.copy()
     reached[filled] = records.positions[records.rows.cumsum()[filled] - 1].view(np.int64)
     return msgspec.structs.replace(records, ends=np.where(held >= 0, reached, records.ends))

@@ -152,10 +152,10 @@ class Block(msgspec.Struct, frozen=True, eq=False):
         """``times``, those of invalid lines taken from the line before, or the segment."""
         row = np.arange(times.size)
         source = np.maximum.accumulate(np.where(valid, row, -1))
-        first = np.repeat(self.rows.cumsum() - self.rows, self.rows)
+        first = (self.rows.cumsum() - self.rows).repeat(self.rows)
         # A file's mtime can be anything; what leaves here must be a time the wire carries.
         given = np.array([min(max(segment.time, 0), TIME_NS_MAX) for segment in self.segments], np.int64)
-        return np.where(source >= first, times[source], np.repeat(given, self.rows))
+        return np.where(source >= first, times[source], given.repeat(self.rows))
 
 
 def cut(block: bytes | memoryview | Sequence[bytes | memoryview], segments: Sequence[Segment]) -> Block:
@@ -173,13 +173,13 @@ def cut(block: bytes | memoryview | Sequence[bytes | memoryview], segments: Sequ
         raise ValueError(f"the segments have {sizes.sum()} bytes, the block {size}")
     if (text[bounds[sizes > 0] - 1] != NEWLINE).any():
         raise ValueError("a segment does not end in a newline")
-    ends = np.flatnonzero(text[:size] == NEWLINE)
+    ends = (text[:size] == NEWLINE).nonzero()[0]
     starts = np.empty_like(ends)
     starts[:1] = 0
     starts[1:] = ends[:-1] + 1
-    rows = steps(np.searchsorted(ends, bounds), 0)
-    shifts = np.array([segment.position for segment in segments], np.int64) - (bounds - sizes)
-    return Block(text, starts, ends, np.repeat(shifts, rows), rows, segments)
+    rows = steps(ends.searchsorted(bounds), 0)
+    shifts: npt.NDArray[np.int64] = np.array([segment.position for segment in segments], np.int64) - (bounds - sizes)
+    return Block(text, starts, ends, shifts.repeat(rows), rows, segments)
 
 
 def steps(values: npt.NDArray[np.int64], before: int) -> npt.NDArray[np.int64]:
@@ -207,7 +207,8 @@ def mask(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> npt.NDAr
     runs[::2] = starts
     runs[2::2] -= ends[:-1]
     runs[1::2] = ends - starts
-    return np.repeat(np.arange(runs.size) & 1 == 1, runs)
+    inside: npt.NDArray[np.bool_] = (np.arange(runs.size) & 1 == 1).repeat(runs)
+    return inside
 
 
 def first_byte(words: npt.NDArray[np.uint64], byte: int) -> npt.NDArray[np.int64]:

@@ -15,7 +15,6 @@ _Ints = npt.NDArray[np.int64]
 _Bools = npt.NDArray[np.bool_]
 
 
-
 def without_held(found: Assembled, bounds: _Ints, cut: _Ints) -> Records:
     """The records of each segment before its ``cut``."""
     kept = before_cut(bounds, cut)
@@ -38,7 +37,7 @@ def before_cut(bounds: _Ints, cut: _Ints) -> _Bools:
     runs = np.empty(2 * cut.size, np.int64)
     runs[::2] = cut - bounds[:-1]
     runs[1::2] = bounds[1:] - cut
-    kept: _Bools = np.repeat(np.arange(runs.size) & 1 == 0, runs)
+    kept: _Bools = (np.arange(runs.size) & 1 == 0).repeat(runs)
     return kept
 
 
@@ -48,7 +47,7 @@ def merged(found: Assembled, chains: Chains, bounds: _Ints, cut: _Ints) -> Recor
     turn = in_turn(found, chains, positions)
     if (cut < bounds[1:]).any():
         kept = before_cut(bounds, cut)
-        turn = np.flatnonzero(kept) if turn is None else turn[kept[turn]]
+        turn = kept.nonzero()[0] if turn is None else turn[kept[turn]]
         chains = chains.up_to(kept[chains.rows])
     first, begins = chains.first, chains.begins
     positions[first] = positions[chains.last]
@@ -58,8 +57,8 @@ def merged(found: Assembled, chains: Chains, bounds: _Ints, cut: _Ints) -> Recor
         lengths[first] += np.add.reduceat(lengths[chains.rows] + np.uint32(1), begins)
     continues = np.zeros(found.times.size, np.bool_)
     continues[chains.rows] = True
-    heads = np.flatnonzero(~continues) if turn is None else turn[~continues[turn]]
-    joined = np.bincount(np.searchsorted(bounds, chains.rows, "right") - 1, minlength=cut.size)
+    heads = (~continues).nonzero()[0] if turn is None else turn[~continues[turn]]
+    joined = np.bincount(bounds.searchsorted(chains.rows, "right") - 1, minlength=cut.size)
     return Records(
         found.times[heads],
         positions[heads],
@@ -86,9 +85,9 @@ def _text(found: Assembled, continuing: _Ints, turn: _Ints | None) -> npt.NDArra
 def without(records: Records, known: _Bools) -> Records:
     """``records`` without those that are ``known``."""
     edges = edges_of(records.lengths)
-    kept = np.flatnonzero(~known)
+    kept = (~known).nonzero()[0]
     lengths = records.lengths[kept]
-    segment = np.repeat(np.arange(records.rows.size), records.rows)[kept]
+    segment = np.arange(records.rows.size).repeat(records.rows)[kept]
     return Records(
         records.times[kept],
         records.positions[kept],
