@@ -178,7 +178,8 @@ def cut(block: bytes | memoryview | Sequence[bytes | memoryview], segments: Sequ
     starts[:1] = 0
     starts[1:] = ends[:-1] + 1
     rows = steps(ends.searchsorted(bounds), 0)
-    shifts: npt.NDArray[np.int64] = np.array([segment.position for segment in segments], np.int64) - (bounds - sizes)
+    shifts = np.array([segment.position for segment in segments], np.int64)
+    shifts -= bounds - sizes
     return Block(text, starts, ends, shifts.repeat(rows), rows, segments)
 
 
