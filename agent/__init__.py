@@ -29,6 +29,7 @@ timestamps   the times in the columns
 cri          parser: the format of containerd and CRI-O
 docker       parser: the format of Docker's json-file driver
 escapes      what is escaped in its text
+parsing      the lines of what was read, by the parser of each file
 assemble     partial lines to records, and the positions of records
 partials     which partial lines make one record, and when
 shapes       what records look like, by their first bytes
