@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from agent.excerpts import gathered
 from agent.partials import Line, OpenLines, Record
 
 if TYPE_CHECKING:
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
 
     from agent.lines import Lines, Segment
 
-# As the first columns of `Records`.
+# As the first columns of `Assembled`.
 _Columns = tuple[
     npt.NDArray[np.int64],
     npt.NDArray[np.uint64],
     npt.NDArray[np.uint8],
     npt.NDArray[np.uint32],
-    memoryview,
+    npt.NDArray[np.int64],
     npt.NDArray[np.int64],
     npt.NDArray[np.int64],
 ]
@@ -51,6 +52,38 @@ class Records(msgspec.Struct, frozen=True, eq=False):
     heads: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
     ends: npt.NDArray[np.int64]
+
+
+class Assembled(msgspec.Struct, frozen=True, eq=False):
+    """Records whose bytes are still where their lines are: `Records`, but for the ``body``.
+
+    ``begins``: int64[n], rising, where each stands in ``text``, which is as that of `agent.lines.Lines`.
+    """
+
+    times: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.uint64]
+    flags: npt.NDArray[np.uint8]
+    lengths: npt.NDArray[np.uint32]
+    begins: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.int64]
+    heads: npt.NDArray[np.int64]
+    text: npt.NDArray[np.uint8]
+    rows: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+
+    def records(self) -> Records:
+        """All of them, as they are."""
+        return Records(
+            self.times,
+            self.positions,
+            self.flags,
+            self.lengths,
+            gathered(self.text, self.begins, self.lengths).data,
+            self.starts,
+            self.heads,
+            self.rows,
+            self.ends,
+        )
 
 
 class Assembly:
@@ -108,7 +141,7 @@ class _Span(msgspec.Struct, frozen=True):
 
 def assemble(
     lines: Lines, assemblies: Sequence[Assembly], segments: Sequence[Segment], record_bytes_max: int
-) -> Records:
+) -> Assembled:
     """The records that ``lines`` complete; ``assemblies``, one a segment and each of another file, hold the rest.
 
     A record keeps its first ``record_bytes_max`` bytes, and is flagged TRUNCATED if it had more.
@@ -118,27 +151,26 @@ def assemble(
         lines.ends.view(np.uint64),
         lines.flags,
         lines.lengths,
-        lines.body,
+        lines.begins,
         lines.starts,
         lines.ends,
     )
-    rows = lines.rows
+    text, rows = lines.text, lines.rows
     pending = [
         index
         for index, (assembly, segment) in enumerate(zip(assemblies, segments, strict=True))
         if segment.size and (assembly.open_lines or assembly.floor > segment.position)
     ]
     if pending or lines.partial.any() or lines.lengths.max(initial=0) > record_bytes_max:
-        edges = edges_of(lines.lengths)
-        spans = _spans(lines, edges, assemblies, pending, record_bytes_max)
-        columns = _with(columns, edges, spans)
+        spans = _spans(lines, assemblies, pending, record_bytes_max)
+        columns, text = _with(columns, text, spans)
         rows = rows.copy()
         for span in spans:
             rows[span.segment] += len(span.records) - (span.end - span.begin)
     ends = [
         assembly.reach(segment.position + segment.size) for assembly, segment in zip(assemblies, segments, strict=True)
     ]
-    return Records(*columns, rows, np.array(ends, np.int64))
+    return Assembled(*columns, text, rows, np.array(ends, np.int64))
 
 
 def flush(assembly: Assembly, position: int) -> Records | None:
@@ -153,12 +185,12 @@ def flush(assembly: Assembly, position: int) -> Records | None:
     end = assembly.reach(position)
     if not found:
         return None
-    return Records(*_columns(found), np.array([len(found)], np.int64), np.array([end], np.int64))
+    columns, text = _columns(found)
+    return Assembled(*columns, text, np.array([len(found)], np.int64), np.array([end], np.int64)).records()
 
 
 def _spans(
     lines: Lines,
-    edges: npt.NDArray[np.int64],
     assemblies: Sequence[Assembly],
     pending: Sequence[int],
     record_bytes_max: int,
@@ -173,10 +205,11 @@ def _spans(
     odd = lines.partial | (lines.lengths > record_bytes_max)
     # Items of a memoryview are plain numbers, and got at several times faster than those of an array.
     starts, ends, times, flags = lines.starts.data, lines.ends.data, lines.times.data, lines.flags.data
-    partial, is_odd, at = lines.partial.data, odd.data, edges.data
+    partial, is_odd = lines.partial.data, odd.data
+    texts, begins, sizes = lines.text.data, lines.begins.data, lines.lengths.data
     spans: list[_Span] = []
     row = 0
-    for begin in sorted({*firsts, *np.flatnonzero(odd).tolist()}):
+    for begin in sorted({*firsts, *odd.nonzero()[0].tolist()}):
         if begin < row:
             continue
         segment = bisect.bisect_right(bounds, begin)
@@ -184,7 +217,7 @@ def _spans(
         records: list[Record] = []
         row = begin
         while row < bounds[segment] and (is_odd[row] or assembly.open_lines or starts[row] < assembly.floor):
-            text = lines.body[at[row] : at[row + 1]]
+            text = texts[begins[row] : begins[row] + sizes[row]]
             line = Line(starts[row], ends[row], times[row], flags[row], partial[row], text)
             records += assembly.open_lines.take(line, record_bytes_max)
             row += 1
@@ -192,35 +225,43 @@ def _spans(
     return spans
 
 
-def _with(columns: _Columns, edges: npt.NDArray[np.int64], spans: Sequence[_Span]) -> _Columns:
-    """The ``columns``, the rows of each of ``spans`` replaced by its records; ``edges`` are those of the bodies."""
-    joined = _columns([record for span in spans for record in span.records])
-    joined_edges = edges_of(joined[3])
+def _with(
+    columns: _Columns, text: npt.NDArray[np.uint8], spans: Sequence[_Span]
+) -> tuple[_Columns, npt.NDArray[np.uint8]]:
+    """The ``columns`` and their ``text``, the rows of each of ``spans`` replaced by its records."""
+    joined, records_text = _columns([record for span in spans for record in span.records])
+    lengths, begins = columns[3], columns[4]
     parts: list[_Columns] = []
-    row = record = 0
+    texts: list[npt.NDArray[np.uint8]] = []
+    row = record = at = record_at = moved = 0
     for span in spans:
-        parts.append(_part(columns, edges, row, span.begin))
-        parts.append(_part(joined, joined_edges, record, record + len(span.records)))
-        row = span.end
-        record += len(span.records)
-    parts.append(_part(columns, edges, row, edges.size - 1))
+        parts.append(_part(columns, row, span.begin, moved))
+        texts.append(text[at : begins[span.begin]])
+        after = record + len(span.records)
+        record_end = int(joined[4][after - 1]) + int(joined[3][after - 1]) if span.records else record_at
+        parts.append(_part(joined, record, after, int(begins[span.begin]) + moved - record_at))
+        texts.append(records_text[record_at:record_end])
+        at = int(begins[span.end - 1]) + int(lengths[span.end - 1])
+        moved += record_end - record_at - (at - int(begins[span.begin]))
+        row, record, record_at = span.end, after, record_end
+    parts.append(_part(columns, row, begins.size, moved))
+    texts.append(text[at:])
     return (
         np.concatenate([part[0] for part in parts]),
         np.concatenate([part[1] for part in parts]),
         np.concatenate([part[2] for part in parts]),
         np.concatenate([part[3] for part in parts]),
-        memoryview(b"".join([part[4] for part in parts])),
+        np.concatenate([part[4] for part in parts]),
         np.concatenate([part[5] for part in parts]),
         np.concatenate([part[6] for part in parts]),
-    )
+    ), np.concatenate(texts)
 
 
-def _part(columns: _Columns, edges: npt.NDArray[np.int64], begin: int, end: int) -> _Columns:
-    """Rows ``begin`` to ``end``."""
-    times, positions, flags, lengths, body, starts, heads = columns
-    text = body[edges[begin] : edges[end]]
+def _part(columns: _Columns, begin: int, end: int, moved: int) -> _Columns:
+    """Rows ``begin`` to ``end``, whose text has ``moved`` so far."""
+    times, positions, flags, lengths, begins, starts, heads = columns
     rows = slice(begin, end)
-    return times[rows], positions[rows], flags[rows], lengths[rows], text, starts[rows], heads[rows]
+    return times[rows], positions[rows], flags[rows], lengths[rows], begins[rows] + moved, starts[rows], heads[rows]
 
 
 def edges_of(lengths: npt.NDArray[np.uint32] | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -230,13 +271,18 @@ def edges_of(lengths: npt.NDArray[np.uint32] | npt.NDArray[np.int64]) -> npt.NDA
     return edges
 
 
-def _columns(records: Sequence[Record]) -> _Columns:
-    return (
+def _columns(records: Sequence[Record]) -> tuple[_Columns, npt.NDArray[np.uint8]]:
+    """The columns of ``records``, and their text: a byte that is none's before each."""
+    lengths = np.array([len(record.body) for record in records], np.uint32)
+    columns = (
         np.array([record.time for record in records], np.int64),
         np.array([record.position for record in records], np.uint64),
         np.array([record.flags for record in records], np.uint8),
-        np.array([len(record.body) for record in records], np.uint32),
-        memoryview(b"".join([record.body for record in records])),
+        lengths,
+        edges_of(lengths)[:-1] + np.arange(1, lengths.size + 1),
         np.array([record.start for record in records], np.int64),
         np.array([record.head for record in records], np.int64),
+    )
+    return columns, np.frombuffer(
+        bytearray().join([piece for record in records for piece in (b" ", record.body)]), np.uint8
     )

@@ -33,7 +33,7 @@ from agent.assemble import Assembly, Records, assemble, edges_of
 from agent.errors import ReplacedError, UnpackError
 from agent.gzipped import GzippedFile
 from agent.lines import Segment
-from agent.unfinished import PARSERS
+from agent.parsing import PARSERS
 from wire.batch import DAY_NS
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from agent import timestamps
-from agent.lines import Block, Headers, Lines, cut, first_byte, mask
+from agent.lines import Block, Headers, Lines, cut, first_byte
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,19 +49,17 @@ def parse(block: bytes | memoryview | Sequence[bytes | memoryview], segments: Se
     plain = after == ord(" ")
     if not plain.all():
         valid &= plain | (after == ord(":"))
-        more = np.flatnonzero(valid & ~plain)
+        more = (valid & ~plain).nonzero()[0]
         if more.size:
             bodies[more] = _after_tags(text, bodies[more], text.ends[more])
             valid &= bodies <= text.ends
     if not valid.all():
         bodies = np.where(valid, bodies, text.starts)
-    inside = mask(bodies, text.ends)
-    body = text.text[: inside.size][inside]
-    return text.lines(Headers(valid, times, stderr, partial), text.ends - bodies, body)
+    return text.lines(Headers(valid, times, stderr, partial), text.ends - bodies, bodies, text.text)
 
 
 def _after_tags(text: Block, at: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """The offsets behind the first space at or after ``at``; beyond the line's end if it has none."""
-    spaces = np.append(np.flatnonzero(text.text == ord(" ")), text.text.size)
-    found = spaces[np.searchsorted(spaces, at)]
+    spaces = np.append((text.text == ord(" ")).nonzero()[0], text.text.size)
+    found = spaces[spaces.searchsorted(at)]
     return np.where(found < ends, found, ends) + 1

@@ -119,11 +119,13 @@ def parse(block: bytes | memoryview | Sequence[bytes | memoryview], segments: Se
     ends = np.where(valid, fields.ends, cutting.ends)
     whole &= valid
     lengths = ends - starts - counts - whole
-    inside = mask(starts, ends - 2 * whole)
-    if not plain:
-        lengths -= replace(cutting, inside, escapes)
-    body = text[: inside.size][inside]
-    return cutting.lines(Headers(valid, times, fields.stderr, ~whole), lengths, body)
+    headers = Headers(valid, times, fields.stderr, ~whole)
+    if plain:
+        return cutting.lines(headers, lengths, starts, text)
+    inside = mask(starts - valid, ends - 2 * whole)
+    lengths -= replace(cutting, inside, escapes)
+    begins = (lengths + valid).cumsum() - lengths
+    return cutting.lines(headers, lengths, begins, text[: inside.size][inside])
 
 
 def _located(cutting: Block) -> _Fields:

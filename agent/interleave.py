@@ -11,6 +11,9 @@ on from the start of that line, without what lies at or below the position. That
 it is done only where all depends on lines that have been read: every record between is a whole line, complete, not
 joined itself, and they are fewer than the first line has bytes. Else only lines that stand next to each other are
 joined.
+
+Chains of both streams that overlap are a *tangle*, and all parted for it. What is left of them is known only if the
+first of them is: so all of a tangle is held, or delivered, at once.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from agent.assemble import Records
+    from agent.assemble import Assembled
 
 # A joined record has at most this many lines, the deepest stacks of frames that runtimes print.
 LINES_MAX: Final = 1024
@@ -49,13 +52,23 @@ class Chains(msgspec.Struct, frozen=True, eq=False):
 
     def spans(self) -> tuple[_Ints, _Ints]:
         """The first and the last row of chains that rows of others stand in, rising."""
-        apart = np.flatnonzero(self.others)
+        apart = self.others.nonzero()[0]
         apart = apart[np.argsort(self.first[apart])]
         return self.first[apart], self.last[apart]
 
+    def tangles(self) -> tuple[_Ints, _Ints]:
+        """The first and the last row of chains that rows of others stand in, those that overlap in one; rising."""
+        first, last = self.spans()
+        last = np.maximum.accumulate(last)
+        begin = np.ones(first.size, np.bool_)
+        begin[1:] = first[1:] > last[:-1]
+        end = np.ones(first.size, np.bool_)
+        end[:-1] = begin[1:]
+        return first[begin], last[end]
+
     def parted(self, which: _Bools) -> Chains:
         """Of chains ``which``, bool[k], only rows that stand next to each other are left together."""
-        if not which.any():
+        if not np.count_nonzero(which):
             return self
         left = ~which[self.chain] | (self.before == self.rows - 1)
         return chained(self.rows[left], self.before[left])
@@ -67,9 +80,10 @@ class Chains(msgspec.Struct, frozen=True, eq=False):
 
 def chained(rows: _Ints, before: _Ints) -> Chains:
     """The chains of ``rows`` that continue those ``before``, one stream after another, rising in each."""
-    begin = np.ones(rows.size, np.bool_)
+    begin = np.empty(rows.size, np.bool_)
+    begin[:1] = True
     begin[1:] = before[1:] != rows[:-1]
-    begins = np.flatnonzero(begin)
+    begins = begin.nonzero()[0]
     ends = np.empty_like(begins)
     ends[:-1] = begins[1:]
     ends[-1:] = rows.size
@@ -77,19 +91,19 @@ def chained(rows: _Ints, before: _Ints) -> Chains:
     return Chains(rows, before, begin.cumsum() - 1, begins, first, last, last - first - (ends - begins))
 
 
-def interleaved(records: Records, chains: Chains) -> Chains:
+def interleaved(found: Assembled, chains: Chains) -> Chains:
     """The ``chains``, those parted that rows of others stand in and that cannot be whole. None overlap then."""
-    apart = np.flatnonzero(chains.others)
+    apart = chains.others.nonzero()[0]
     if not apart.size:
         return chains
     first, last, others = chains.first[apart], chains.last[apart], chains.others[apart]
     # Rows between are records by themselves if all that are not are the record's own.
     joined = np.sort(np.concatenate([chains.rows, chains.first]))
     is_whole = _count(joined, first, last) + others == last - first + 1
-    pieced = np.flatnonzero(records.positions.view(np.int64) != records.heads)
+    pieced = (found.positions.view(np.int64) != found.heads).nonzero()[0]
     if pieced.size:
         is_whole &= _count(pieced, first, last) == 0
-    is_whole &= records.starts[first] + 1 + others < records.heads[first]
+    is_whole &= found.starts[first] + 1 + others < found.heads[first]
     parted = np.zeros(chains.first.size, np.bool_)
     parted[apart[~is_whole]] = True
     return chains.parted(parted)
@@ -97,21 +111,21 @@ def interleaved(records: Records, chains: Chains) -> Chains:
 
 def _count(rows: _Ints, first: _Ints, last: _Ints) -> _Ints:
     """How many of ``rows``, rising, lie from each ``first`` to its ``last``."""
-    count: _Ints = np.searchsorted(rows, last, "right") - np.searchsorted(rows, first)
+    count: _Ints = rows.searchsorted(last, "right") - rows.searchsorted(first)
     return count
 
 
-def in_turn(records: Records, chains: Chains, positions: npt.NDArray[np.uint64]) -> _Ints:
-    """All rows in the order in which they are delivered; puts the virtual ones into ``positions``, by row.
+def in_turn(found: Assembled, chains: Chains, positions: npt.NDArray[np.uint64]) -> _Ints | None:
+    """All rows in the order in which they are delivered, None if as they stand; puts virtual ``positions`` there.
 
     The rows of others in a record come before its own, inside its first line.
     """
-    turn = np.arange(records.times.size)
     first, last = chains.spans()
     if not first.size:
-        return turn
+        return None
+    turn = np.arange(found.times.size)
     span = last - first + 1
-    number = np.repeat(np.arange(first.size), span)
+    number = np.arange(first.size).repeat(span)
     inside = np.arange(number.size) + (first - span.cumsum() + span)[number]
     is_own = np.zeros(turn.size, np.bool_)
     is_own[chains.rows] = is_own[chains.first] = True
@@ -119,6 +133,6 @@ def in_turn(records: Records, chains: Chains, positions: npt.NDArray[np.uint64])
     turn[inside] = inside[np.argsort(2 * number + own, kind="stable")]
     others, number = inside[~own], number[~own]
     # Counted from the first of the others in the same record.
-    rank = np.arange(others.size) - np.searchsorted(number, number)
-    positions[others] = records.starts[first[number]] + 1 + rank
+    rank = np.arange(others.size) - number.searchsorted(number)
+    positions[others] = found.starts[first[number]] + 1 + rank
     return turn

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agent import multiline
-from agent.assemble import Records, edges_of
+from agent.assemble import Assembled, Records, edges_of
 from agent.interleave import LINES_MAX, Chains, chained, interleaved
 from agent.lines import before_run, steps
 from agent.multiline import SOON_NS, Verdict
@@ -109,56 +109,59 @@ _NO_CHAINS: Final = chained(np.zeros(0, np.int64), np.zeros(0, np.int64))
 class _Links(msgspec.Struct, frozen=True, eq=False):
     """Which rows continue which.
 
-    ``chains``: those that do. ``limited``: the rows that begin a record because the one before is at its limit.
-    ``ends``: those of the streams that may go on.
+    ``chains``: those that do. ``tangles``: the first and the last row of those that overlapped, or have rows of others
+    between, as `Chains.tangles` has it. ``limited``: the rows that begin a record because the one before is at its
+    limit. ``ends``: those of the streams that may go on.
     """
 
     chains: Chains
+    tangles: tuple[_Ints, _Ints]
     limited: _Ints
     ends: _Ends
 
 
-def join(records: Records, segments: Several[Segment], bytes_max: int = BYTES_MAX) -> Joined:
+def join(records: Assembled, segments: Several[Segment], bytes_max: int = BYTES_MAX) -> Joined:
     """Join ``records``, of one segment a file, within ``bytes_max``; hold back those whose end is not known."""
     count = len(segments)
-    nothing = Joined(records, np.full(count, -1, np.int64), np.zeros(count, np.int64))
     if not records.times.size or not any(segment.joins for segment in segments):
-        return nothing
-    bounds, edges = edges_of(records.rows), edges_of(records.lengths)
-    links = _links(records, edges, segments, bytes_max)
+        return Joined(records.records(), np.full(count, -1, np.int64), np.zeros(count, np.int64))
+    bounds = edges_of(records.rows)
+    links = _links(records, segments, bytes_max)
     hold = _hold(records, segments, bounds, links, bytes_max)
     if links.chains.rows.size:
-        found = _joined(records, edges, bounds, links, hold)
+        found = _joined(records, bounds, links, hold)
     else:
-        found = without_held(records, bounds, hold.cut) if (hold.cut < bounds[1:]).any() else records
+        found = without_held(records, bounds, hold.cut) if (hold.cut < bounds[1:]).any() else records.records()
     return Joined(_reached(found, segments, hold.held), hold.held, hold.held_ns)
 
 
-def _links(records: Records, edges: _Ints, segments: Several[Segment], bytes_max: int) -> _Links:
+def _links(records: Assembled, segments: Several[Segment], bytes_max: int) -> _Links:
     """Which row continues which, and what is in doubt at the end of each stream."""
     number = np.dtype(np.uint16 if len(segments) <= _FEW_SEGMENTS else np.int64)
-    key: npt.NDArray[np.integer] = np.repeat(np.arange(0, 2 * len(segments), 2).astype(number), records.rows)
+    key: npt.NDArray[np.integer] = np.arange(0, 2 * len(segments), 2).astype(number).repeat(records.rows)
     key += records.flags & np.uint8(Flag.STDERR) != 0
     order = np.argsort(key, kind="stable")
     key = key[order]
-    first = np.ones(key.size, np.bool_)
+    first = np.empty(key.size, np.bool_)
+    first[0] = True
     first[1:] = key[1:] != key[:-1]
     segment = key >> 1
-    sequence = _sequence(records, edges, order, first)
+    sequence = _sequence(records, order, first)
     sequence.apart[:] |= sequence.lengths > bytes_max
     if not all(each.joins for each in segments):
         sequence.apart[:] |= ~np.array([each.joins for each in segments], np.bool_)[segment]
     verdict = _verdict(sequence, segments, segment)
-    joined, limited = _within_limits(np.flatnonzero(verdict.continues), order, records.starts, bytes_max)
-    chains = interleaved(records, chained(order[joined], order[joined - 1])) if joined.size else _NO_CHAINS
-    lasts = np.append(np.flatnonzero(first)[1:], key.size) - 1
+    joined, limited = _within_limits(verdict.continues.nonzero()[0], order, records.starts, bytes_max)
+    chains = chained(order[joined], order[joined - 1]) if joined.size else _NO_CHAINS
+    tangles = chains.tangles()
+    lasts = np.append(first.nonzero()[0][1:], key.size) - 1
     lasts = lasts[~sequence.apart[lasts]]
     doubtful = lasts.copy()
-    for place in np.flatnonzero(verdict.soon[lasts] & (verdict.empty[lasts] | verdict.near[lasts])).tolist():
+    for place in (verdict.soon[lasts] & (verdict.empty[lasts] | verdict.near[lasts])).nonzero()[0].tolist():
         doubtful[place] = _doubtful(verdict, int(lasts[place]))
     firsts = order[_firsts(joined, np.concatenate([doubtful, lasts]))]
     ends = _Ends(segment[lasts], order[lasts], firsts[: lasts.size], firsts[lasts.size :])
-    return _Links(chains, order[limited], ends)
+    return _Links(interleaved(records, chains), tangles, order[limited], ends)
 
 
 def _doubtful(verdict: Verdict, last: int) -> int:
@@ -169,8 +172,8 @@ def _doubtful(verdict: Verdict, last: int) -> int:
     return row
 
 
-def _sequence(records: Records, edges: _Ints, order: _Ints, first: _Bools) -> Sequence:
-    """All records, in ``order``; their bodies lie between ``edges``."""
+def _sequence(records: Assembled, order: _Ints, first: _Bools) -> Sequence:
+    """All records, in ``order``."""
     told = int(np.bitwise_or.reduce(records.flags))
     apart = np.zeros(order.size, np.bool_)
     if told & _UNJOINABLE:
@@ -179,8 +182,8 @@ def _sequence(records: Records, edges: _Ints, order: _Ints, first: _Bools) -> Se
         # A record of several pieces never continues another one: while its pieces are read nothing is held.
         first = first | ((records.flags & np.uint8(_PIECED)) != 0)[order]
     return Sequence(
-        np.frombuffer(records.body, np.uint8),
-        edges[order],
+        records.text,
+        records.begins[order],
         records.lengths[order].astype(np.int64),
         records.times[order],
         first,
@@ -193,7 +196,7 @@ def _verdict(sequence: Sequence, segments: Several[Segment], segment: _Ints) -> 
     verdict = multiline.judge(sequence)
     for number, each in enumerate(segments):
         if each.start is not None:
-            rows = np.flatnonzero(segment == number)
+            rows = (segment == number).nonzero()[0]
             own = multiline.judge_by(each.start, _part(sequence, rows))
             verdict.continues[rows] = own.continues
             # Nothing that follows changes it.
@@ -229,11 +232,11 @@ def _firsts(continuing: _Ints, rows: _Ints) -> _Ints:
     if not continuing.size:
         return rows
     begins = continuing[steps(continuing, -1) != 1] - 1
-    within = continuing.take(np.searchsorted(continuing, rows), mode="clip") == rows
-    return np.where(within, begins[np.searchsorted(begins, rows) - 1], rows)
+    within = continuing.take(continuing.searchsorted(rows), mode="clip") == rows
+    return np.where(within, begins[begins.searchsorted(rows) - 1], rows)
 
 
-def _hold(records: Records, segments: Several[Segment], bounds: _Ints, links: _Links, bytes_max: int) -> _Hold:
+def _hold(records: Assembled, segments: Several[Segment], bounds: _Ints, links: _Links, bytes_max: int) -> _Hold:
     """What of each segment waits, by the ``links`` of the streams' ends."""
     ends = links.ends
     times, segment = records.times[ends.last], ends.segment
@@ -248,14 +251,20 @@ def _hold(records: Records, segments: Several[Segment], bounds: _Ints, links: _L
     row = np.where(records.starts[ends.first] > room, ends.first, ends.own)
     doubt = (joins[segment] != 0) & (records.starts[row] > room)
     doubt &= np.abs(records.times[bounds[segment + 1] - 1] - times) <= CLOSED_AFTER_NS
-    certain = _earliest(links, bounds, segment[doubt], row[doubt])
+    # A tangle that is too long to be held is parted wherever it is cut.
+    floor = read - 2 * bytes_max
+    certain = _earliest(records, links, bounds, floor, (segment[doubt], row[doubt]))
     # Where it is too much to hold: nothing behind the beginning of an open line has lines of others between its own.
     held_back = doubt & (times > closed_ns[segment]) & (open_start[segment] > room)
-    cut = certain if (held_back == doubt).all() else _earliest(links, bounds, segment[held_back], row[held_back])
+    cut = (
+        certain
+        if (held_back == doubt).all()
+        else _earliest(records, links, bounds, floor, (segment[held_back], row[held_back]))
+    )
     held = np.full(len(segments), -1, np.int64)
     held_ns = np.zeros(len(segments), np.int64)
     np.maximum.at(held_ns, segment[held_back], times[held_back])
-    holding = np.flatnonzero(cut < bounds[1:])
+    holding = (cut < bounds[1:]).nonzero()[0]
     if holding.size:
         edges = np.stack([cut[holding], bounds[holding + 1]], axis=1).ravel()
         starts = np.minimum.reduceat(records.starts, edges[: -1 if edges[-1] == bounds[-1] else None])[::2]
@@ -263,40 +272,41 @@ def _hold(records: Records, segments: Several[Segment], bounds: _Ints, links: _L
     return _Hold(certain, cut, held, held_ns)
 
 
-def _earliest(links: _Links, bounds: _Ints, segment: _Ints, row: _Ints) -> _Ints:
-    """The first row of each segment that is in doubt, given those of streams; its end where none is.
+def _earliest(records: Assembled, links: _Links, bounds: _Ints, floor: _Ints, doubt: tuple[_Ints, _Ints]) -> _Ints:
+    """The first row of each segment that is in ``doubt``, given the segments and rows of streams; its end if none is.
 
-    Or an earlier one, with which a record begins that goes on at or behind it.
+    Or the first of the tangle that it is in, if that begins behind ``floor``.
     """
     found = bounds[1:].copy()
-    np.minimum.at(found, segment, row)
-    first, last = links.chains.spans()
+    np.minimum.at(found, *doubt)
+    first, last = links.tangles
     if first.size:
-        at = np.searchsorted(first, found, "right") - 1
-        found = np.where((at >= 0) & (last[at] >= found), first[at], found)
+        at = np.maximum(first.searchsorted(found, "right") - 1, 0)
+        within = (first[at] < found) & (last[at] >= found)
+        found = np.where(within & (records.starts[first[at]] > floor), first[at], found)
     return found
 
 
-def _joined(records: Records, edges: _Ints, bounds: _Ints, links: _Links, hold: _Hold) -> Records:
+def _joined(records: Assembled, bounds: _Ints, links: _Links, hold: _Hold) -> Records:
     """The records of each segment that are not held, joined."""
     chains = links.chains
-    segment = np.searchsorted(bounds, chains.first, "right") - 1
+    segment = bounds.searchsorted(chains.first, "right") - 1
     is_doubtful = chains.last >= hold.certain[segment]
     if links.limited.size:
         is_doubtful |= np.isin(chains.first, links.limited)
     chains = chains.parted(is_doubtful & (chains.others > 0))
-    return merged(records, edges, chains, bounds, hold.cut)
+    return merged(records, chains, bounds, hold.cut)
 
 
 def _reached(records: Records, segments: Several[Segment], held: _Ints) -> Records:
     """``records`` above the floor of their file, with the ends that are reached where some are held back."""
     floors = np.array([segment.floor for segment in segments], np.int64)
-    filled = np.flatnonzero(records.rows)
+    filled = records.rows.nonzero()[0]
     firsts = (records.rows.cumsum() - records.rows)[filled]
     # Positions rise, so if the first is not known none is.
     if (records.positions[firsts] <= floors[filled].view(np.uint64)).any():
-        records = without(records, records.positions <= np.repeat(floors, records.rows).view(np.uint64))
-        filled = np.flatnonzero(records.rows)
+        records = without(records, records.positions <= floors.repeat(records.rows).view(np.uint64))
+        filled = records.rows.nonzero()[0]
     reached = floors.copy()
     reached[filled] = records.positions[records.rows.cumsum()[filled] - 1].view(np.int64)
     return msgspec.structs.replace(records, ends=np.where(held >= 0, reached, records.ends))

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from agent.excerpts import windows
 from wire.batch import Flag
 from wire.codec import TIME_NS_MAX
 
@@ -43,9 +44,12 @@ class Lines(msgspec.Struct, frozen=True, eq=False):
 
     ``starts``: int64[n], offset in the file of the line's first byte; ``ends``: int64[n], offset after its newline.
     ``times``: int64[n], ns since the epoch, UTC, 0 to `TIME_NS_MAX`. ``flags``: uint8[n], STDERR and MALFORMED of
-    `wire.batch.Flag`. ``partial``: bool[n], the message goes on in the next line of the same stream. ``lengths``:
-    uint32[n], bytes of each message in ``body``, which holds the messages one after another, without line ends.
+    `wire.batch.Flag`. ``partial``: bool[n], the message goes on in the next line of the same stream. ``begins``:
+    int64[n], rising, and ``lengths``: uint32[n], where in ``text``, uint8, each message stands, without its line end.
     ``rows``: int64[s], lines of each segment.
+
+    ``text`` has more than messages, and is the lines' own, to be written to: the byte before the message of a line that
+    is not malformed belongs to none. So what is left of them in the end is copied once (`agent.excerpts`).
     """
 
     starts: npt.NDArray[np.int64]
@@ -54,7 +58,8 @@ class Lines(msgspec.Struct, frozen=True, eq=False):
     flags: npt.NDArray[np.uint8]
     partial: npt.NDArray[np.bool_]
     lengths: npt.NDArray[np.uint32]
-    body: memoryview
+    begins: npt.NDArray[np.int64]
+    text: npt.NDArray[np.uint8]
     rows: npt.NDArray[np.int64]
 
 
@@ -113,17 +118,16 @@ class Block(msgspec.Struct, frozen=True, eq=False):
     def words(self, at: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.uint64]:
         """The ``8 * count`` bytes at each offset, as uint64[count, len(at)], first byte lowest."""
         width = 8 * count
-        # Overlapping items of opaque bytes, one beginning at every byte: numpy copies each with one memcpy.
-        windows = np.ndarray((self.text.size - width + 1,), f"V{width}", self.text, strides=(1,))
-        return np.ascontiguousarray(windows[at].view("<u8").reshape(-1, count).T)
+        return np.ascontiguousarray(windows(self.text, width)[at].view("<u8").reshape(-1, count).T)
 
     def lines(
         self,
         headers: Headers,
         lengths: npt.NDArray[np.int64],
-        body: npt.NDArray[np.uint8],
+        begins: npt.NDArray[np.int64],
+        text: npt.NDArray[np.uint8],
     ) -> Lines:
-        """The columns of this block's lines, of messages with ``lengths`` in ``body``."""
+        """The columns of this block's lines, of messages with ``lengths`` at ``begins`` in ``text``."""
         valid = headers.valid
         times = headers.times
         flags = headers.stderr.view(np.uint8) * np.uint8(Flag.STDERR)
@@ -139,7 +143,8 @@ class Block(msgspec.Struct, frozen=True, eq=False):
             flags,
             partial,
             lengths.astype(np.uint32),
-            body.data,
+            begins,
+            text,
             self.rows,
         )
 
@@ -147,10 +152,10 @@ class Block(msgspec.Struct, frozen=True, eq=False):
         """``times``, those of invalid lines taken from the line before, or the segment."""
         row = np.arange(times.size)
         source = np.maximum.accumulate(np.where(valid, row, -1))
-        first = np.repeat(self.rows.cumsum() - self.rows, self.rows)
+        first = (self.rows.cumsum() - self.rows).repeat(self.rows)
         # A file's mtime can be anything; what leaves here must be a time the wire carries.
         given = np.array([min(max(segment.time, 0), TIME_NS_MAX) for segment in self.segments], np.int64)
-        return np.where(source >= first, times[source], np.repeat(given, self.rows))
+        return np.where(source >= first, times[source], given.repeat(self.rows))
 
 
 def cut(block: bytes | memoryview | Sequence[bytes | memoryview], segments: Sequence[Segment]) -> Block:
@@ -168,13 +173,14 @@ def cut(block: bytes | memoryview | Sequence[bytes | memoryview], segments: Sequ
         raise ValueError(f"the segments have {sizes.sum()} bytes, the block {size}")
     if (text[bounds[sizes > 0] - 1] != NEWLINE).any():
         raise ValueError("a segment does not end in a newline")
-    ends = np.flatnonzero(text[:size] == NEWLINE)
+    ends = (text[:size] == NEWLINE).nonzero()[0]
     starts = np.empty_like(ends)
     starts[:1] = 0
     starts[1:] = ends[:-1] + 1
-    rows = steps(np.searchsorted(ends, bounds), 0)
-    shifts = np.array([segment.position for segment in segments], np.int64) - (bounds - sizes)
-    return Block(text, starts, ends, np.repeat(shifts, rows), rows, segments)
+    rows = steps(ends.searchsorted(bounds), 0)
+    shifts = np.array([segment.position for segment in segments], np.int64)
+    shifts -= bounds - sizes
+    return Block(text, starts, ends, shifts.repeat(rows), rows, segments)
 
 
 def steps(values: npt.NDArray[np.int64], before: int) -> npt.NDArray[np.int64]:
@@ -202,7 +208,8 @@ def mask(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> npt.NDAr
     runs[::2] = starts
     runs[2::2] -= ends[:-1]
     runs[1::2] = ends - starts
-    return np.repeat(np.arange(runs.size) & 1 == 1, runs)
+    inside: npt.NDArray[np.bool_] = (np.arange(runs.size) & 1 == 1).repeat(runs)
+    return inside
 
 
 def first_byte(words: npt.NDArray[np.uint64], byte: int) -> npt.NDArray[np.int64]:

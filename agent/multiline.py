@@ -67,10 +67,12 @@ SOON_NS: Final = 200_000_000
 NEAR_NS: Final = 20_000_000
 
 # By what they look like: those that are parts of a trace by themselves, and those that are behind its frames.
-_PARTS: Final = np.zeros(CODES, np.bool_)
-_PARTS[[SIGNAL, GOROUTINE, NOTE, BACKTRACE, STACK, BETWEEN, LISTED]] = True
-_PARTS_BEHIND_FRAMES: Final = np.zeros(CODES, np.bool_)
-_PARTS_BEHIND_FRAMES[[CAUSED, CLOSING, EXIT, END]] = True
+_PARTS: Final = (SIGNAL, GOROUTINE, NOTE, BACKTRACE, STACK, BETWEEN, LISTED)
+_PARTS_BEHIND_FRAMES: Final = (CAUSED, CLOSING, EXIT, END)
+_IS_PART: Final = np.zeros(CODES, np.bool_)
+_IS_PART[[*_PARTS]] = True
+_IS_PART_BEHIND_FRAMES: Final = np.zeros(CODES, np.bool_)
+_IS_PART_BEHIND_FRAMES[[*_PARTS_BEHIND_FRAMES]] = True
 
 
 class Verdict(msgspec.Struct, frozen=True, eq=False):
@@ -94,11 +96,11 @@ def judge(sequence: Sequence) -> Verdict:
     """
     soon, near = _moments(sequence)
     codes = codes_of(sequence)
-    continues = np.zeros_like(soon)
+    continues = np.zeros(soon.size, np.bool_)
     look = _beside_telling(sequence, codes, soon, near)
     while look.rows.size:
         found = look.soon & _continues(look)
-        if (found == look.soon).all():
+        if np.array_equal(found, look.soon):
             continues[look.rows] = found
             break
         look = _within(look, found)
@@ -110,28 +112,28 @@ def _beside_telling(sequence: Sequence, codes: Codes, soon: _Bools, near: _Bools
 
     Only what Node prints of an uncaught error may have more between.
     """
-    telling = np.flatnonzero(codes)
-    known = np.bincount(codes[telling], minlength=CODES) > 0
-    if known[NODE]:
+    telling = codes.nonzero()[0]
+    known = frozenset(np.bincount(codes[telling]).nonzero()[0].tolist())
+    if NODE in known:
         rows = np.arange(codes.size)
     else:
         beside = np.zeros(codes.size + 3, np.bool_)
         for away in range(4):
             beside[telling + away] = True
-        rows = np.flatnonzero(beside[2:-1])
+        rows = beside[2:-1].nonzero()[0]
     soon, near = soon[rows], near[rows]
     apart = steps(rows, -1) != 1
     soon[apart] = near[apart] = False
-    return Look(sequence, rows, codes[rows], soon, near, known)
+    return Look(sequence, rows, codes[rows], soon, near, known, {})
 
 
 def _within(look: Look, found: _Bools) -> Look:
     """The records that are ``found`` to continue others, and the first of each record they are in."""
     within = found.copy()
     within[:-1] |= found[1:]
-    at = np.flatnonzero(within)
+    at = within.nonzero()[0]
     soon = found[at]
-    return Look(look.sequence, look.rows[at], look.codes[at], soon, look.near[at] & soon, look.known)
+    return Look(look.sequence, look.rows[at], look.codes[at], soon, look.near[at] & soon, look.known, look.told)
 
 
 def judge_by(pattern: re.Pattern[bytes], sequence: Sequence) -> Verdict:
@@ -163,17 +165,17 @@ def _continues(look: Look) -> _Bools:
     codes, soon, near, known = look.codes, look.soon, look.near, look.known
     indented = (codes >= INDENTED) & (codes <= INDENTED_LAST)
     before = look.before(codes)
-    found = np.zeros_like(soon)
-    if (known & _PARTS).any():
-        found |= near & _PARTS.take(codes)
-    if (known & _PARTS_BEHIND_FRAMES).any():
-        found |= soon & look.before(indented) & _PARTS_BEHIND_FRAMES.take(codes)
+    found = np.zeros(soon.size, np.bool_)
+    if not known.isdisjoint(_PARTS):
+        found |= near & _IS_PART.take(codes)
+    if not known.isdisjoint(_PARTS_BEHIND_FRAMES):
+        found |= soon & look.before(indented) & _IS_PART_BEHIND_FRAMES.take(codes)
     for rule, of in RULES:
-        if known[of].any():
+        if not known.isdisjoint(of):
             found |= rule(look, indented, before)
     strong = indented & (codes != INDENTED)
     plain = indented & ~strong
-    if known[EMPTY]:
+    if EMPTY in known:
         empty = codes == EMPTY
         found |= empty & soon & _inside(found & ~empty, indented, strong, empty, soon)
         found |= empty & near & (look.before(found & ~empty) | (before == FRAME))
@@ -182,7 +184,7 @@ def _continues(look: Look) -> _Bools:
         return found | under(~plain, plain & tight, soon)
     found |= strong & soon
     # Columns and lists are indented as well, each line a record: what has no head before it is none's text.
-    return found | under(~plain, plain, soon) if known[INDENTED] else found
+    return found | under(~plain, plain, soon) if INDENTED in known else found
 
 
 def _inside(strong: _Bools, indented: _Bools, trace: _Bools, empty: _Bools, soon: _Bools) -> _Bools:

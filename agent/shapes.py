@@ -13,6 +13,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from agent.excerpts import windows
+
 _Bools = npt.NDArray[np.bool_]
 _Ints = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.uint8]
@@ -170,12 +172,12 @@ def codes_of(sequence: Sequence) -> Codes:
     first = words & np.uint64(0xFF)
     found = _FIRST.take(first.view(np.int64))
     found[lengths > _BYTES_MOST.take(found)] = TEXT
-    short = np.flatnonzero(lengths <= _WORD_BYTES)
+    short = (lengths <= _WORD_BYTES).nonzero()[0]
     if short.size:
         found[short[_is_blank(words[short], lengths[short])]] = EMPTY
-    for head in np.flatnonzero(np.bincount(first.view(np.int64), minlength=256)).tolist():
+    for head in np.bincount(first.view(np.int64), minlength=256).nonzero()[0].tolist():
         for word, own, code, whole in _WORDS.get(head, ()):
-            hits = np.flatnonzero(words & own == word)
+            hits = (words & own == word).nonzero()[0]
             if whole is not None and hits.size:
                 hits = hits[matches(whole, sequence, rows[hits])]
             found[hits] = code
@@ -188,7 +190,7 @@ def _telling(sequence: Sequence) -> _Ints:
     both = sequence.text.take(sequence.begins + _FIFTH, mode="clip").astype(np.uint16)
     both <<= np.uint16(8)
     both |= sequence.text.take(sequence.begins, mode="clip")  # the last record may be empty
-    return np.flatnonzero(_TELLING.take(both) | (sequence.lengths <= _CLOSING_BYTES_MAX))
+    return (_TELLING.take(both) | (sequence.lengths <= _CLOSING_BYTES_MAX)).nonzero()[0]
 
 
 def _first_words(text: npt.NDArray[np.uint8], begins: _Ints) -> npt.NDArray[np.uint64]:
@@ -197,8 +199,7 @@ def _first_words(text: npt.NDArray[np.uint8], begins: _Ints) -> npt.NDArray[np.u
         text = np.concatenate([text, np.zeros(_WORD_BYTES, np.uint8)])
     last = text.size - _WORD_BYTES
     at = np.minimum(begins, last)
-    windows = np.ndarray((last + 1,), f"V{_WORD_BYTES}", np.ascontiguousarray(text), strides=(1,))
-    words: npt.NDArray[np.uint64] = windows[at].view("<u8")
+    words: npt.NDArray[np.uint64] = windows(np.ascontiguousarray(text), _WORD_BYTES)[at].view("<u8")
     words >>= (8 * (begins - at)).astype(np.uint64)
     return words
 

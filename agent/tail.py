@@ -23,12 +23,13 @@ from agent.hold import Hold
 from agent.holding import Holding
 from agent.logfile import LogFile, Loss
 from agent.looking import Looking
+from agent.parsing import parsed
 from agent.rate import Rates
 from agent.rounds import Part, Round
 from agent.rules import Rules
 from agent.sieve import Sieve
 from agent.stretch import Stretch, held, read
-from agent.unfinished import PARSERS, PATIENCE_S, Unfinished
+from agent.unfinished import PATIENCE_S, Unfinished
 from agent.unpacking import Unpacking
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 
     from agent.accounts import Account
     from agent.discovery import Listing
+    from agent.lines import Lines
     from agent.metrics import Metrics
-    from agent.unfinished import Parser
 
 # Read in a round over all files. Measured: half of it, of this or of one file's part (`stretch.READ_BYTES_MAX`), costs
 # a seventh more CPU a line; twice of it saves nothing, and takes memory.
@@ -315,17 +316,15 @@ class Tail:
         return file
 
     def _rounds(self, blocks: list[Stretch]) -> list[Round]:
-        """The records of ``blocks``, for each format there is."""
-        return [
-            self._parse(mine, parse)
-            for form, parse in PARSERS.items()
-            if (mine := [block for block in blocks if block.file.format is form])
-        ]
-
-    def _parse(self, blocks: list[Stretch], parse: Parser) -> Round:
-        segments = [block.segment for block in blocks]
+        """The records of ``blocks``, in one round; none if there are none."""
+        blocks, lines = parsed(blocks)
+        if lines is None:
+            return []
         self._count_read([(block.file, len(block.data)) for block in blocks])
-        lines = parse([piece for block in blocks for piece in (block.held, block.data)], segments)
+        return [self._joined(blocks, lines)]
+
+    def _joined(self, blocks: list[Stretch], lines: Lines) -> Round:
+        segments = [block.segment for block in blocks]
         files = [block.file for block in blocks]
         opened = [bool(file.assembly.open_lines) for file in files]
         records = assemble(lines, [file.assembly for file in files], segments, self._record_bytes_max)

@@ -71,7 +71,7 @@ def parse(block: Block, starts: _Ints, lengths: _Ints) -> tuple[_Ints, _Bools]:
     fractions, fractions_ok = _fractions(second_word, fraction_word, digits)
     ok &= (digits >= 0) & seconds_ok & fractions_ok
     times = minutes + seconds * _SECOND_NS + fractions
-    other = np.flatnonzero(~zulu & ok)
+    other = (~zulu & ok).nonzero()[0]
     if other.size:
         offsets, offsets_ok = _offsets(block, starts[other] + lengths[other] - 6)
         times[other] -= offsets
@@ -85,10 +85,10 @@ def _minutes(day_word: _Words, minute_word: _Words) -> tuple[_Ints, _Bools]:
     if not day_word.size:
         return np.zeros(0, np.int64), np.zeros(0, np.bool_)
     changed = (day_word[1:] != day_word[:-1]) | (minute_word[1:] != minute_word[:-1])
-    heads = np.concatenate([np.zeros(1, np.int64), np.flatnonzero(changed) + 1])
+    heads = np.concatenate([np.zeros(1, np.int64), changed.nonzero()[0] + 1])
     repeats = np.append(heads[1:], day_word.size) - heads
     minutes, ok = _calendar(np.stack([day_word[heads], minute_word[heads]], axis=1).view(np.uint8))
-    return np.repeat(minutes, repeats), np.repeat(ok, repeats)
+    return minutes.repeat(repeats), ok.repeat(repeats)
 
 
 def _calendar(text: npt.NDArray[np.uint8]) -> tuple[_Ints, _Bools]:

@@ -61,6 +61,7 @@ _EXCEPTION: Final = re.compile(
     rb"|[\w$]*(?:Error|Exception|Throwable|Failure|Fault|Panic|Warning))"
     rb"(?:\s*$|[:\s(\[<{])"
 )
+_YES: Final = 2
 _NODE_LINES_MAX: Final = 200  # between the mark and the version that Node prints
 
 
@@ -68,7 +69,9 @@ class Look(msgspec.Struct, frozen=True, eq=False):
     """Some of a sequence's records, each with its neighbours of one moment: what is not ``soon`` has none before it.
 
     ``rows``: int64[m], which they are. ``codes``: uint8[m]. ``soon`` and ``near``: bool[m], as in `multiline.Verdict`.
-    ``known``: bool[`shapes.CODES`], whether a record of each code occurs.
+    ``known``: the codes that occur, but TEXT.
+    ``told``: of all the sequence's records, by expression, whether they match: 0 where none has asked yet, 1 no, 2 yes.
+    It is filled as it is asked for, since one look follows the other.
     """
 
     sequence: Sequence
@@ -76,25 +79,33 @@ class Look(msgspec.Struct, frozen=True, eq=False):
     codes: Codes
     soon: _Bools
     near: _Bools
-    known: _Bools
+    known: frozenset[int]
+    told: dict[re.Pattern[bytes], npt.NDArray[np.uint8]]
 
     def before(self, values: npt.NDArray[_T]) -> npt.NDArray[_T]:
         """What ``values`` say of the record before; nothing (0) before the first."""
-        moved = np.zeros_like(values)
+        moved = values.copy()
+        moved[:1] = 0
         np.multiply(values[:-1], self.soon[1:], out=moved[1:])
         return moved
 
     def after(self, values: npt.NDArray[_T]) -> npt.NDArray[_T]:
         """What ``values`` say of the record after; nothing (0) after the last."""
-        moved = np.zeros_like(values)
+        moved = values.copy()
+        moved[-1:] = 0
         np.multiply(values[1:], self.soon[1:], out=moved[:-1])
         return moved
 
     def matching(self, pattern: re.Pattern[bytes], which: _Bools, back: int = 0) -> _Bools:
         """Those of ``which`` that match ``pattern``, or where the record does that stands so far ``back``."""
         found = which.copy()
-        at = np.flatnonzero(which)
-        found[at] = matches(pattern, self.sequence, self.rows[at - back])
+        at = which.nonzero()[0]
+        if at.size:
+            rows = self.rows[at - back]
+            told = self.told.setdefault(pattern, np.zeros(self.sequence.begins.size, np.uint8))
+            asked = rows[told[rows] == 0]
+            told[asked] = matches(pattern, self.sequence, asked) + np.uint8(1)
+            found[at] = told[rows] == _YES
         return found
 
 
@@ -152,7 +163,7 @@ def _levels(look: Look, _indented: _Bools, _before: Codes) -> _Bools:
 def _objects(look: Look, indented: _Bools, _: Codes) -> _Bools:
     """An opening bracket, behind what announces it, and before indented text."""
     found: _Bools = look.near & (look.codes == OPENING) & look.after(indented & look.near)
-    opening = np.flatnonzero(found)
+    opening = found.nonzero()[0]
     found[opening] = np.isin(_last_bytes(look.sequence, look.rows[opening - 1]), _ANNOUNCING)
     return found
 
@@ -175,13 +186,13 @@ def _node(look: Look, _indented: _Bools, _before: Codes) -> _Bools:
     found = np.zeros_like(near)
     marked = np.zeros_like(near)
     marked[2:] = (codes[2:] == INDENTED) & (codes[:-2] == TEXT) & near[2:] & near[1:-1]
-    marks = np.flatnonzero(look.matching(_SOURCE, look.matching(_CARETS, marked), back=2))
+    marks = look.matching(_SOURCE, look.matching(_CARETS, marked), back=2).nonzero()[0]
     if not marks.size:
         return found
     found[marks - 1] = True
-    ends = np.flatnonzero(codes == NODE)
+    ends = (codes == NODE).nonzero()[0]
     moment = np.cumsum(~near)
-    at = np.searchsorted(ends, marks)
+    at = ends.searchsorted(marks)
     for mark, end in zip(marks[at < ends.size].tolist(), ends[at[at < ends.size]].tolist(), strict=True):
         if moment[mark] == moment[end] and end - mark <= _NODE_LINES_MAX:
             found[mark + 1 : end + 1] = True

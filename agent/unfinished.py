@@ -7,22 +7,20 @@ Those are partial lines that wait too long, or for which there is no room; and t
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 import numpy as np
 
-from agent import cri, docker
 from agent.assemble import Records, assemble, flush
-from agent.lines import Format, Lines, Segment
+from agent.parsing import PARSERS
 from agent.stretch import read_last
 from service.logs import fields
 from wire.batch import Flag
 from wire.codec import RECORD_BYTES_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from agent.logfile import LogFile
     from agent.metrics import Metrics
@@ -37,12 +35,6 @@ OPEN_BYTES_MAX: Final = 2 * RECORD_BYTES_MAX
 PATIENCE_S: Final = 30.0
 # Delivered at once of lines that are overdue: as much as is read in a round (`tail.ROUND_BYTES_MAX`), for the same end.
 _OVERDUE_BYTES_MAX: Final = 1 << 20
-
-Parser = Callable[[Sequence[bytes | memoryview], Sequence[Segment]], Lines]
-PARSERS: Final[Mapping[Format, Parser]] = {
-    Format.CRI: cri.parse,
-    Format.DOCKER: docker.parse,
-}
 
 
 class Unfinished:

@@ -195,7 +195,7 @@ def read_together(readers: list[Reader], counts: list[int]) -> None:
         reader.file.text[s.position : s.position + s.size] for reader, s in zip(readers, segments, strict=True)
     )
     lines = cri.parse(block, segments)
-    records = assemble(lines, [reader.assembly for reader in readers], segments, readers[0].record_bytes_max)
+    records = assemble(lines, [reader.assembly for reader in readers], segments, readers[0].record_bytes_max).records()
     for reader, end, found, reached in zip(readers, ends, records_of(records), records.ends.tolist(), strict=True):
         reader.at = end
         reader.take(found, reached)
@@ -351,7 +351,7 @@ def test_plain_lines_are_passed_on_as_they_are() -> None:
     segments = [file.segment(0, 4)]
     lines = cri.parse(file.text, segments)
     records = assemble(lines, [Assembly()], segments, NO_LIMIT)
-    assert records.body is lines.body
+    assert records.text is lines.text
     assert records.times is lines.times
     assert records.positions.tolist() == file.starts[1:]
     assert records.ends.tolist() == [len(file.text)]

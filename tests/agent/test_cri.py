@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent import cri
+from agent.excerpts import gathered
 from agent.lines import Lines, Segment
 from wire.batch import Flag
 from wire.codec import TIME_NS_MAX
@@ -56,7 +57,7 @@ def reference(block: bytes, segments: list[Segment]) -> list[list[Row]]:
 
 
 def rows_of(lines: Lines) -> list[list[Row]]:
-    body, at, row = bytes(lines.body), 0, 0
+    body, at, row = gathered(lines.text, lines.begins, lines.lengths).tobytes(), 0, 0
     messages = []
     for size in lines.lengths.tolist():
         messages.append(body[at : at + size])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agent import cri, join
@@ -202,7 +202,7 @@ def test_a_file_whose_records_are_not_to_be_joined_is_passed_on() -> None:
     segment = Segment(len(text), 0, 0)
     records = assemble(cri.parse(text, [segment]), [Assembly()], [segment], 1 << 20)
     joined = join.join(records, [join.Segment(0, len(text), join.NEVER, joins=False)])
-    assert joined.records is records
+    assert records_of(joined.records) == records_of(records.records())
     assert joined.held.tolist() == [-1]
 
 
@@ -281,6 +281,19 @@ def test_every_line_is_in_one_record_however_a_file_is_cut(lines: list[Line], si
     assert positions == sorted(set(positions))
 
 
+# A chain of each stream, overlapping, and the cut of what is held between their beginnings.
+TANGLED = [
+    Line(b"2026-11-24 INFO fine", 0),
+    Line(b"ValueError: x", 0, ERR),
+    Line(b"\tat a.b(C.java:1)", 0),
+    Line(b"2026-11-24 INFO fine", 0),
+    Line(b"", 0),
+    Line(b"  indented", 0, ERR),
+    Line(b"2026-11-24 INFO fine", LATER),
+]
+
+
+@example(TANGLED, [326])
 @settings(max_examples=400, deadline=None)
 @given(LINES, st.lists(st.integers(1, 900), max_size=12))
 def test_a_file_in_pieces_gives_the_records_of_the_whole(lines: list[Line], sizes: list[int]) -> None:
