@@ -39,7 +39,7 @@ from wire.answers import Refusal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aggregator.logql.metric import Expression, MetricExpression
+    from aggregator.logql.metric import Expression
     from aggregator.logql.tree import Stage
 
 
@@ -236,13 +236,9 @@ def _query(given: Given, now_ns: int, rows_max: int) -> Query | MetricQuery:
         raise _refused("limit", "a metric query gives all its samples", "leave limit out, or use topk(10, …)")
     window = _window(given, now_ns, ahead_ns=0)
     step_ns = _step(given, window)
-    first, last = -(-window.start_ns // step_ns) * step_ns, window.end_ns // step_ns * step_ns
-    # A range shorter than a step has one sample, at its end.
-    return MetricQuery(expression, first, last, step_ns) if first <= last else _instant(expression, window, step_ns)
-
-
-def _instant(expression: MetricExpression, window: Window, step_ns: int) -> MetricQuery:
-    return MetricQuery(expression, window.end_ns, window.end_ns, step_ns)
+    # The last sample is of the step that has begun: else the newest records would be in none.
+    first, last = (-(-edge // step_ns) * step_ns for edge in (window.start_ns, window.end_ns))
+    return MetricQuery(expression, first, last, step_ns)
 
 
 def _step(given: Given, window: Window) -> int:
