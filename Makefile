@@ -17,7 +17,10 @@ run: $(VENV)/run.stamp ## aggregator and agent on this machine's pod logs, else 
 	@$(BIN)/python -m simulator demo
 
 test: lint ## every check and every test
-	$(BIN)/python -m pytest
+	@mkdir -p build; echo "tests of the agent run beside the others; what they say comes last"; \
+	$(BIN)/python -m pytest tests/agent > build/test-agent.log 2>&1 & agent=$$!; \
+	$(BIN)/python -m pytest --ignore=tests/agent; rest=$$?; \
+	wait $$agent; agent=$$?; tail -n 60 build/test-agent.log; [ $$agent -eq 0 ] && [ $$rest -eq 0 ]
 
 lint: $(VENV)/dev.stamp ## style, format and types
 	$(BIN)/ruff check .

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tests.logql.labels import Record
     from tests.logql.series import Labels
 
-EXAMPLES: Final = int(os.environ.get("LOGBOOM_EXAMPLES", "500"))
+EXAMPLES: Final = int(os.environ.get("LOGBOOM_EXAMPLES", "300"))
 # The same queries each time, unless somebody asks for a number of others.
 CHANCE: Final = settings(
     max_examples=EXAMPLES,
