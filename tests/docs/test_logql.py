@@ -124,6 +124,49 @@ def test_every_operator_stands_in_the_table(text: str) -> None:
     assert re.search(rf"[` ]{re.escape(text)}[`( ,]", TABLE)
 
 
+BY_SQL: Final = (
+    '|= "x" != "y" |~ "z" !~ "q" |> "a<_>b" !> "<_>c" or "d"',
+    '| pod="x" or detected_level=~"e.*"',
+    "| json | status >= 500",
+    '| json | a="b" or c > 5, d="e"',
+    '| json | a_b_c_d="x"',
+    '| regexp "(?P<x>.)"',
+    '| pattern "<x> y"',
+    "| json | unwrap n",
+    '| pattern "<n> y" | unwrap n',
+)
+BY_RECORDS: Final = (
+    '|= ip("10.0.0.0/8")',
+    '| json l="a.b"',
+    "| logfmt",
+    "| unpack",
+    "| json | n > 1s",
+    "| json | n > 5KB",
+    '| json | n = ip("10.0.0.1")',
+    '| json | a_b_c_d_e="x"',
+    '| json | a__b="x"',
+    "| pod > 5",
+    '| line_format "x"',
+    '| label_format a="b"',
+    "| decolorize",
+    "| drop a",
+    "| keep a",
+    "| json | unwrap bytes(n)",
+    "| json | unwrap duration(n)",
+)
+
+
+@pytest.mark.parametrize(
+    ("stages", "is_sql"), [*((one, True) for one in BY_SQL), *((one, False) for one in BY_RECORDS)]
+)
+def test_what_sql_does_is_what_the_table_says(stages: str, *, is_sql: bool) -> None:
+    function = "sum_over_time" if "unwrap" in stages else "rate"
+    expression = parse(f'sum({function}({{namespace="shop"}} {stages} [5m]))')
+    assert not isinstance(expression, LogExpression)
+    [part] = metrics.plan(MetricQuery(expression, NOW_NS, NOW_NS, S))
+    assert (part.statement is not None) == is_sql
+
+
 @pytest.mark.parametrize(
     ("row", "numbers"),
     [
