@@ -16,6 +16,7 @@ tail         rounds of reading the files that are followed
 looking      looks at them: which have grown, which containers are to be looked over
 asking       who is asked for its size, and how often
 bell         rings when a file that sleeps is written to
+succession   in which order the files of a container follow each other
 following    the files of every container as they come, are renamed, copied, truncated, and go away
 hold         how long deleted files are held open
 holding      files of which lines are held back

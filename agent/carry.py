@@ -205,8 +205,8 @@ def _lies_apart(times: np.ndarray[tuple[int], np.dtype[np.int64]], own: int, ope
 
 
 def _is_next(file: LogFile, following: LogFile) -> bool:
-    """Whether ``following`` is the next file of the same run."""
-    return file.entry.generation.restart == following.entry.generation.restart
+    """Whether ``following``, the file behind ``file``, is the next one of the same run, with nothing lost between."""
+    return file.entry.generation.restart == following.entry.generation.restart and not following.is_parted
 
 
 def _is_fresh(file: LogFile) -> bool:

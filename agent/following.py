@@ -20,6 +20,7 @@ from agent.gzipped import GzippedFile
 from agent.hold import Hold, beyond
 from agent.identity import lost_source_of
 from agent.logfile import LogFile, Loss
+from agent.succession import in_order, is_compressed_in, part
 from service.logs import fields
 
 if TYPE_CHECKING:
@@ -70,7 +71,10 @@ class Following:
         now_s = time.monotonic()
         before = self.directories.get(listing.directory, [])
         gone = {(file.entry.device, file.entry.inode): file for file in before}
+        fresh = [entry for entry in listing.entries if (entry.device, entry.inode) not in gone]
         files: list[LogFile] = []
+        ended: list[LogFile] = []
+        replaced: list[LogFile] = []
         for entry in listing.entries:
             file = gone.pop((entry.device, entry.inode), None)
             if file is not None and _is_same(file, entry):
@@ -81,12 +85,12 @@ class Following:
             else:
                 if file is not None and entry.size < file.entry.size:
                     file.loss = Loss.TRUNCATED
-                    self._give_up(file, now_s)
+                    ended.append(file)
                 elif file is not None:
                     self._drop(file)
+                    replaced.append(file)
                 file = self._file(listing, entry)
             files.append(file)
-        held = []
         for file in gone.values():
             if file.listed:
                 file.listed = False
@@ -94,11 +98,19 @@ class Following:
                 if file.loss is Loss.DELETED and listing.entries:
                     file.loss = Loss.ROTATED
             if file.fd is None or file.finished:
-                self._give_up(file, now_s)
-            else:
-                held.append(file)
-        self.keep(listing.directory, held + files)  # they were there before the others
+                ended.append(file)
+        order = in_order(before, files)
+        part(order, [file for file in ended if not self._end(file, fresh, now_s)])
+        self.keep(listing.directory, [file for file in order if file not in (*ended, *replaced)])
         self.unsettled[listing.directory] = None
+
+    def _end(self, file: LogFile, fresh: list[Entry], now_s: float) -> bool:
+        """Follow ``file``, whose inode is gone or another file's, no more. Whether all of it is to be had, or was."""
+        if file.finished or (file.source is None and file.fd is None and is_compressed_in(file, fresh)):
+            self._drop(file)
+            return True
+        self._give_up(file, now_s)
+        return file.is_copy
 
     def keep(self, directory: str, files: list[LogFile]) -> None:
         """Follow ``files`` in ``directory``, and no others."""
@@ -133,6 +145,8 @@ class Following:
         quiet_s = now_s - file.grown_s
         is_over = file.finished or file.fd is None or (quiet_s > GIVE_UP_AFTER_S and not _awaited(file))
         if not file.listed and is_over:
+            if not file.finished and not file.is_copy:
+                part(self.directories.get(file.directory, ()), [file])
             self._give_up(file, now_s)
         elif file.finished and not is_current and quiet_s > CLOSE_AFTER_S:
             file.close()
@@ -153,6 +167,7 @@ class Following:
         self._declare(file, Loss.TRUNCATED, time.monotonic())
         self.release(file)
         file.forget()
+        file.is_parted = True
 
     def spoil(self, file: LogFile, error: UnpackError) -> None:
         """See to ``file``, which cannot be unpacked any further: later, if it may be in the making; or never."""

@@ -65,6 +65,7 @@ class LogFile:
         "held",
         "held_until_s",
         "is_copy",
+        "is_parted",
         "listed",
         "loss",
         "mark",
@@ -108,6 +109,8 @@ class LogFile:
         self.placed = False
         # Another followed file has the same source, and is the one that is read.
         self.is_copy = False
+        # Something between the file before it and this one is lost: no record goes on from there.
+        self.is_parted = False
         self.assembly = Assembly()
         self.time_ns = entry.modified_ns
         # Still in its directory; one that is not is read to its end through the open descriptor.

@@ -370,3 +370,62 @@ async def test_an_agent_joins_what_is_rotated_while_it_reads(node: Node, aggrega
             node.write(LIVE, writer.line("two")[:-1])
             expected.append(f"one {number} two".encode())
             await until(lambda: aggregator.bodies() == expected)
+
+
+def rotated_away(session: Session, stamp: str) -> Path:
+    """The live file gets the name of a rotated one."""
+    live = session.node.root / LIVE
+    return live.rename(live.with_name(f"{live.name}.20230405-{stamp}"))
+
+
+@pytest.mark.parametrize("restart_after", [None, 0, 1, 2, 3])
+def test_generations_stay_in_order_while_their_files_are_compressed(
+    session: Session, restart_after: int | None
+) -> None:
+    """The store is away for several rotations, each of which compresses the file of the one before it."""
+    writer = Writer("cri")
+    session.node.write(LIVE, writer.lines(["first"]) + p(writer, "left "))
+    session.look()
+    before = rotated_away(session, "020000")
+    session.node.write(LIVE, writer.lines(["right", "B"]))
+    for number, text in enumerate(("C", "D", "E")):
+        session.look()
+        if number == restart_after:
+            session.end_agent()
+            session.look()
+        session.clock.forward(10.0)
+        rotated = rotated_away(session, f"02000{number + 1}")
+        pack(before)
+        before = rotated
+        session.node.write(LIVE, writer.lines([text]))
+    session.look()
+    if restart_after == 3:
+        session.end_agent()
+    session.drain()
+    assert bodies(session) == ["first", "left right", "B", "C", "D", "E"]
+    assert session.finished()
+    assert session.node.lost_bytes() == 0
+
+
+def test_nothing_goes_on_behind_a_file_that_is_lost(session: Session) -> None:
+    writer = Writer("cri")
+    session.node.write(LIVE, writer.lines(["first"]) + p(writer, "left "))
+    session.look()
+    rotated_away(session, "020000")
+    session.node.write(LIVE, writer.lines(["right"]))
+    for listing in session.node.discovery.scan():
+        session.node.tail.update(listing)  # listed, but not opened
+    rotated_away(session, "020001").unlink()
+    session.node.write(LIVE, writer.lines(["last"]))
+    session.drain()
+    assert [body for body in bodies(session) if "bytes" not in body] == ["first", "left ", "last"]
+    assert session.node.lost_bytes() > 0
+
+
+def test_nothing_goes_on_in_a_file_that_was_truncated(session: Session) -> None:
+    writer = Writer("cri")
+    put(session, writer, p(writer, "left "), writer.lines(["right", "after"]))
+    session.look()
+    (session.node.root / LIVE).write_bytes(writer.lines(["new"]))
+    session.drain()
+    assert [body for body in bodies(session) if "bytes" not in body] == ["left ", "new"]

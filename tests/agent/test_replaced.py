@@ -203,3 +203,20 @@ def test_a_pod_made_again_under_its_name_is_another_one(tailed: TailedNode, cloc
 
 def test_the_names_used_here_are_those_of_generations() -> None:
     assert generation_of(ROTATED.rpartition("/")[2]) is not None
+
+
+@pytest.mark.parametrize("is_used_again", [False, True], ids=["gone", "used again"])
+def test_a_file_compressed_before_it_was_opened_is_not_lost(tailed: TailedNode, *, is_used_again: bool) -> None:
+    live = tailed.write(LIVE, *map(cri, range(10)))
+    for listing in tailed.discovery.scan():
+        tailed.tail.update(listing)  # listed, but not opened
+    rotated = tailed.write(ROTATED, live.read_bytes())
+    pack(rotated)
+    if is_used_again:
+        live.write_bytes(cri(10))  # as a new file that gets the inode of the one that is gone
+    else:
+        live.unlink()
+        tailed.write(LIVE, cri(10))
+    tailed.settle()
+    assert tailed.bodies == [f"line {number}".encode() for number in range(11)]
+    assert (tailed.gaps, tailed.lost_bytes()) == ([], 0)
