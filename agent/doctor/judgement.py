@@ -148,7 +148,7 @@ def _of_link(obstacle: Obstacle) -> Problem:
     what = "a log is a link to a file that is not there"
     why = f"it leads to {obstacle.target}, of which only {obstacle.exists} is there"
     # `…/containers/<id>/<id>-json.log`: where other containers' directories are to be seen, this one's was removed.
-    root = obstacle.target.rsplit("/", 2)[0]
+    root = obstacle.target.rsplit("/", 2)[0] or obstacle.target
     remedy = (
         f"mount {root} into the agent at the same path, read-only (Docker's data root)"
         if len(obstacle.exists) < len(root)

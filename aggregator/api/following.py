@@ -137,7 +137,9 @@ def context_asked(query_string: str, accept: str) -> ContextAsked:
     wanted = given.one("format")
     hint = "accept text/plain, application/x-ndjson or text/csv, or say format=text, json or csv"
     shape = Format(wanted) if wanted else accepted(accept, _CONTEXT_TYPES, Format.TEXT, hint)
-    source = given.one("source") or ""
+    source = given.one("source")
+    if source is None:
+        raise _refused("source", "source is missing", "give the source that the line has in an answer in JSON")
     if not _SOURCE.fullmatch(source):
         raise _refused("source", f"{source[:64]!r} is no source", "a source is 32 lower-case hexadecimal digits")
     if given.one("position") is None:

@@ -267,6 +267,13 @@ async def test_a_link_to_a_removed_container_is_no_missing_mount(tree: Tree, sta
     assert problem.do.startswith("nothing, if the container was removed")
 
 
+async def test_a_link_to_the_root_names_what_to_mount(tree: Tree, stand: tuple[Stand, str]) -> None:
+    (tree.pods / "a_pod_u1/web").mkdir(parents=True)
+    (tree.pods / "a_pod_u1/web/0.log").symlink_to("/gone.log")
+    (problem,) = [each for each in (await examine(tree, stand[1])).problems if each.kind == "link-dangling"]
+    assert problem.do.startswith("mount /gone.log ")
+
+
 async def test_dockers_files_are_found_beside_the_link(tree: Tree, stand: tuple[Stand, str]) -> None:
     target = tree.pods.parent / "containers" / "abc"
     target.mkdir(parents=True)

@@ -87,3 +87,10 @@ async def test_refusals_name_what_is_wrong(followed: Followed) -> None:
             async with session.get(f"{followed.url}/context{parameters}") as answer:
                 assert answer.status == status, parameters
                 assert (await answer.json())["parameter"] == parameter, parameters
+
+
+async def test_what_is_missing_is_called_missing(followed: Followed) -> None:
+    async with aiohttp.ClientSession() as session:
+        for parameters, missing in (("", "source"), ("?position=1", "source"), (f"?source={'0' * 32}", "position")):
+            async with session.get(f"{followed.url}/context{parameters}") as answer:
+                assert (await answer.json())["error"] == f"{missing} is missing"
