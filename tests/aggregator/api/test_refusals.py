@@ -29,8 +29,8 @@ from aggregator.store.engine import Limits
         (QueryRowsError("x"), 413, "read", False),
         (QueryAnswerError("x"), 413, "limit", False),
         (QueryRegexError("error: missing ). Look at"), 400, "regex", False),
-        (MatchingError("x"), 400, "query", False),
-        (SeriesLimitError(500), 400, "query", False),
+        (MatchingError("x"), 400, "q", False),
+        (SeriesLimitError(500), 400, "q", False),
         (QueryCancelledError("x"), 503, "", True),
     ],
 )
