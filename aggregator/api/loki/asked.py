@@ -69,10 +69,11 @@ class Given:
 
 
 class LogsAsked(msgspec.Struct, frozen=True):
-    """How a log query is to be answered."""
+    """How a log query is to be answered; ``interval_ns``: how far apart lines are at least."""
 
     limit: int
     direction: Direction
+    interval_ns: int = 0
 
 
 def window(given: Given, now_ns: int) -> Window:
@@ -103,7 +104,7 @@ def step(given: Given, span: Window) -> int:
 
 
 def logs(given: Given) -> LogsAsked:
-    """``limit`` and ``direction``."""
+    """``limit``, ``direction`` and ``interval``."""
     text = given.one("limit") or str(LIMIT_DEFAULT)
     if not (text.isascii() and text.isdecimal() and len(text) < 10):  # noqa: PLR2004 - what an int holds
         raise LokiError(400, f'strconv.Atoi: parsing "{text}": invalid syntax')
@@ -115,7 +116,11 @@ def logs(given: Given) -> LogsAsked:
     direction = (given.one("direction") or "backward").lower()
     if direction not in {"backward", "forward"}:
         raise LokiError(400, f"invalid direction '{direction}'")
-    return LogsAsked(limit, Direction(direction))
+    interval = given.one("interval")
+    interval_ns = _duration("interval", interval) if interval else 0
+    if interval_ns < 0:
+        raise LokiError(400, "interval must be >= 0")
+    return LogsAsked(limit, Direction(direction), interval_ns)
 
 
 def expression(text: str) -> Expression:

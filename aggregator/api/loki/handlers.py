@@ -9,6 +9,7 @@ import time
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from aiohttp import web
 
 from aggregator.api.loki import asked, shapes
@@ -99,7 +100,9 @@ class Loki:
             query = Query(
                 expression.selector, expression.stages, span.start_ns, span.end_ns, wanted.limit, wanted.direction
             )
-            found = await self._entries(query, budget, now_ns) if span.start_ns < span.end_ns else []
+            found: list[Entry] = []
+            if span.start_ns < span.end_ns:
+                found = await self._entries(query, wanted.interval_ns, budget, now_ns)
             categorized = shapes.CATEGORIZED in request.headers.get(ENCODING_HEADER, "")
             data = await asyncio.to_thread(
                 shapes.logs, found, budget.scanned, time.monotonic() - began, categorized=categorized
@@ -170,11 +173,28 @@ class Loki:
         span: Window = asked.window(given, time.time_ns())
         return Scope(asked.selector(text), span)
 
-    async def _entries(self, query: Query, budget: Budget, now_ns: int) -> list[Entry]:
+    async def _entries(self, query: Query, interval_ns: int, budget: Budget, now_ns: int) -> list[Entry]:
+        """The first lines of a query, those left out that follow another by less than ``interval_ns``."""
         await check_expressions(self._engine, query, budget.left)
+        # Which lines an interval leaves out shows as they come: nobody knows how many it takes.
+        every = msgspec.structs.replace(query, limit=0) if interval_ns else query
         found: list[Entry] = []
-        async with contextlib.aclosing(entries(self._engine, query, budget, now_ns)) as lists:
+        async with contextlib.aclosing(entries(self._engine, every, budget, now_ns)) as lists:
             async for some in lists:
-                found += some
-                budget.hold(sum(len(entry.line) for entry in some))
+                kept = _apart(some, interval_ns, found[-1:])[: query.limit - len(found)]
+                found += kept
+                budget.hold(sum(len(entry.line) for entry in kept))
+                if len(found) == query.limit:
+                    break
         return found
+
+
+def _apart(entries: list[Entry], interval_ns: int, last: list[Entry]) -> list[Entry]:
+    """Those of ``entries`` that are at least so far from the one kept before them, of which ``last`` was the last."""
+    if not interval_ns:
+        return entries
+    kept = last[:]
+    for entry in entries:
+        if not kept or abs(entry.ts_ns - kept[-1].ts_ns) >= interval_ns:
+            kept.append(entry)
+    return kept[len(last) :]

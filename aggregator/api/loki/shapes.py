@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from aggregator.errors import SamplesLimitError
 from aggregator.logql.units import float_text
 from aggregator.logql.vector.matrix import Matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from aggregator.query.entry import Entry
     from aggregator.query.metrics import Result
     from aggregator.store.scanned import Scanned
 
 CATEGORIZED: Final = "categorize-labels"
+# Of a matrix, each about two hundred bytes until it is sent: a hundred times as many as a screen shows.
+SAMPLES_MAX: Final = 500_000
 _MS_NS: Final = 1_000_000
 _Json = dict[str, Any]
 
@@ -57,19 +60,21 @@ def value(entry: Entry, *, categorized: bool) -> list[object]:
     return shown
 
 
-def logs(entries: Iterable[Entry], scanned: Scanned, seconds: float, *, categorized: bool) -> _Json:
+def logs(entries: Sequence[Entry], scanned: Scanned, seconds: float, *, categorized: bool) -> _Json:
     """The data of a log query's answer."""
     data: _Json = {"resultType": "streams", "result": streams(entries, categorized=categorized)}
     if categorized:
         data["encodingFlags"] = [CATEGORIZED]
-    data["stats"] = stats(scanned, seconds)
+    data["stats"] = stats(scanned, seconds, len(entries))
     return data
 
 
 def matrix(result: Result, scanned: Scanned, seconds: float) -> _Json:
-    """The data of a range query's answer; a number is one series without labels."""
+    """The data of a range query's answer; a number is one series without labels. Raises `SamplesLimitError`."""
     value = result.value
     found = value if isinstance(value, Matrix) else Matrix.constant(result.times, value)
+    if int(found.present.sum()) > SAMPLES_MAX:
+        raise SamplesLimitError(SAMPLES_MAX)
     series = [
         {
             "metric": dict(one.labels),
@@ -96,8 +101,8 @@ def vector(result: Result, scanned: Scanned, seconds: float) -> _Json:
     return {"resultType": "vector", "result": samples, "stats": stats(scanned, seconds)}
 
 
-def stats(scanned: Scanned, seconds: float) -> _Json:
-    """What clients show of the work: of ``seconds`` in all."""
+def stats(scanned: Scanned, seconds: float, entries: int = 0) -> _Json:
+    """What clients show of the work: of ``seconds`` in all, for ``entries`` lines in the answer."""
     rate = 1 / seconds if seconds > 0 else 0.0
     return {
         "summary": {
@@ -108,7 +113,7 @@ def stats(scanned: Scanned, seconds: float) -> _Json:
             "execTime": round(seconds, 6),
             "queueTime": 0,
             "subqueries": 0,
-            "totalEntriesReturned": 0,
+            "totalEntriesReturned": entries,
             "splits": 0,
             "shards": 0,
             "totalPostFilterLines": 0,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from aiohttp import WSCloseCode, web
 
+from aggregator.api.accounting import AnswerCutError
 from aggregator.api.loki import asked, shapes
 from aggregator.api.loki.asked import Given
 from aggregator.api.loki.errors import LokiError, in_lokis_terms, plain
@@ -64,6 +65,10 @@ class LokiTails:
                 return await self._follow(request)
         except RefusedError as error:
             return plain(error)
+        except AnswerCutError:
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
 
     async def _follow(self, request: web.Request) -> web.WebSocketResponse:
         now_ns = time.time_ns()
@@ -117,8 +122,11 @@ class LokiTails:
             await self._text(socket, b'{"streams":[' + data[:-1] + b"]}")
 
     async def _text(self, socket: web.WebSocketResponse, data: bytes) -> None:
-        async with asyncio.timeout(_STALL_S):
-            await socket.send_str(data.decode())
+        try:
+            async with asyncio.timeout(_STALL_S):
+                await socket.send_str(data.decode())
+        except TimeoutError as error:
+            raise AnswerCutError("client_stalled", stalled=True) from error
 
 
 async def _hear(socket: web.WebSocketResponse) -> None:
