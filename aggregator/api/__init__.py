@@ -5,6 +5,7 @@ batches     POST /v1/batches
 positions   GET /v1/positions
 parameters  the parameters of GET requests: what there is, and what they mean as a LogQL tree
 accept      the Accept header
+bodies      bodies of requests that are small
 forms       parameters in the body of a POST
 times       durations and points in time, as people write them
 queries     GET /query; what puts the query side into the application

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from aiohttp import web
 
+from aggregator.api.bodies import read_body
 from aggregator.api.parameters import scope
 from aggregator.api.refusals import refused
 from aggregator.api.times import rfc3339
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 CONTAINERS_MAX: Final = 10_000
 # Gaps by container and reason, the largest ones; where there are more, no container is known to have none.
 GAPS_MAX: Final = 10_000
-_BODY_TIME_S: Final = 30.0
 
 
 class NodeState(msgspec.Struct, frozen=True):
@@ -122,11 +122,7 @@ class NodeHandlers:
 
     async def heartbeat(self, request: web.Request) -> web.Response:
         """Take a heartbeat."""
-        try:
-            async with asyncio.timeout(_BODY_TIME_S):
-                body = await _body(request)
-        except TimeoutError as error:
-            raise RefusedError(408, Refusal("the body did not arrive in time", "body", "send it again")) from error
+        body = await read_body(request, HEARTBEAT_BYTES_MAX)
         try:
             heartbeat = decode(body)
         except ValueError as error:
@@ -158,15 +154,6 @@ class NodeHandlers:
                 # In a thread: with the containers of a large cluster nothing else would be answered meanwhile.
                 found = await asyncio.to_thread(_joined, held, lost, self._nodes.all(), wanted.selector)
             return json_response(found)
-
-
-async def _body(request: web.Request) -> bytes:
-    body = bytearray()
-    async for piece in request.content.iter_any():
-        body += piece
-        if len(body) > HEARTBEAT_BYTES_MAX:
-            raise RefusedError(413, Refusal(f"more than {HEARTBEAT_BYTES_MAX} bytes", "body", "send a heartbeat"))
-    return bytes(body)
 
 
 def _node(node: Node, now_s: float) -> NodeState:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import pyarrow as pa
 
-from aggregator.errors import QueryDoubtError
+from aggregator.errors import QueryDoubtError, SamplesLimitError
 from aggregator.logql.compiler.samples import samples
 from aggregator.logql.compiler.statement import Statement
 from aggregator.logql.metric import RangeOp
@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 
     # A record's labels and what it counts for; None if it is no sample.
     Valued = Callable[[Entry], tuple[dict[str, str], float] | None]
+
+
+# Samples of an answer, each about two hundred bytes until it is sent: a hundred times as many as a screen shows.
+ANSWER_SAMPLES_MAX: Final = 500_000
 
 
 class Result(msgspec.Struct, frozen=True, eq=False):
@@ -76,7 +80,10 @@ async def evaluate(engine: Engine, query: MetricQuery, budget: Budget, now_ns: i
     """
     steps = times(query.start_ns, query.end_ns, query.step_ns)
     found = {part.leaf: await _samples(engine, part, budget, now_ns) for part in plan(query)}
-    return Result(steps, await asyncio.to_thread(algebra.evaluate, query.expression, steps, found))
+    value = await asyncio.to_thread(algebra.evaluate, query.expression, steps, found)
+    if isinstance(value, Matrix) and int(value.present.sum()) > ANSWER_SAMPLES_MAX:
+        raise SamplesLimitError(ANSWER_SAMPLES_MAX)
+    return Result(steps, value)
 
 
 async def _samples(engine: Engine, part: Part, budget: Budget, now_ns: int) -> Matrix:

@@ -41,6 +41,8 @@ ENCODING_HEADER: Final = "X-Loki-Response-Encoding-Flags"
 # Label names, values and streams in one answer.
 TEXTS_MAX: Final = 50_000
 STREAMS_MAX: Final = 50_000
+# Of one request, a statement each: more than any client sends.
+SELECTORS_MAX: Final = 50
 _INSTANT_LOGS: Final = (
     "log queries are not supported as an instant query type, please change your query to a range query type"
 )
@@ -104,16 +106,14 @@ class Loki:
             if span.start_ns < span.end_ns:
                 found = await self._entries(query, wanted.interval_ns, budget, now_ns)
             categorized = shapes.CATEGORIZED in request.headers.get(ENCODING_HEADER, "")
-            data = await asyncio.to_thread(
+            return await asyncio.to_thread(
                 shapes.logs, found, budget.scanned, time.monotonic() - began, categorized=categorized
             )
-            return shapes.success(data)
         step_ns = asked.step(given, span)
         result = await metrics.evaluate(
             self._engine, MetricQuery(expression, span.start_ns, span.end_ns, step_ns), budget, now_ns
         )
-        data = await asyncio.to_thread(shapes.matrix, result, budget.scanned, time.monotonic() - began)
-        return shapes.success(data)
+        return await asyncio.to_thread(shapes.matrix, result, budget.scanned, time.monotonic() - began)
 
     async def query(self, given: Given, _: web.Request) -> bytes:
         """Samples at one instant."""
@@ -127,29 +127,39 @@ class Loki:
         result = await metrics.evaluate(
             self._engine, MetricQuery(expression, at_ns, at_ns, asked.SECOND_NS), budget, now_ns
         )
-        return shapes.success(shapes.vector(result, budget.scanned, time.monotonic() - began))
+        return await asyncio.to_thread(shapes.vector, result, budget.scanned, time.monotonic() - began)
 
     async def labels(self, given: Given, _: web.Request) -> bytes:
         """Names of labels; as everywhere in Loki's API to the day."""
         scope = self._scope(given, given.one("query"))
         found = await label_names(self._engine, scope, TEXTS_MAX, self._limits)
-        return shapes.success(found.texts)
+        return shapes.success(found.texts, _cut(TEXTS_MAX) if found.truncated else ())
 
     async def values(self, given: Given, request: web.Request) -> bytes:
         """Values of one label."""
         scope = self._scope(given, given.one("query"))
         found = await label_values(self._engine, request.match_info["name"], scope, TEXTS_MAX, self._limits)
-        return shapes.success(found.texts)
+        return shapes.success(found.texts, _cut(TEXTS_MAX) if found.truncated else ())
 
     async def series(self, given: Given, _: web.Request) -> bytes:
         """Labels of streams that match any of the selectors."""
         # Grafana sends match[], logcli match.
         texts = given.every("match[]", "match") or [""]
+        if len(texts) > SELECTORS_MAX:
+            raise LokiError(
+                400, f"more than {SELECTORS_MAX} values of match: put alternatives into one selector with =~"
+            )
+        budget = Budget(self._limits, self._answer_bytes)
         found: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
+        is_cut = False
         for text in texts:
-            streams = await stream_labels(self._engine, self._scope(given, text), STREAMS_MAX, self._limits)
+            streams = await stream_labels(self._engine, self._scope(given, text), STREAMS_MAX, budget.left())
             found |= {tuple(sorted(labels.items())): labels for labels in streams.streams}
-        return shapes.success([found[key] for key in sorted(found)])
+            is_cut = is_cut or streams.truncated or len(found) > STREAMS_MAX
+            if is_cut:
+                break
+        ordered = [found[key] for key in sorted(found)[:STREAMS_MAX]]
+        return await asyncio.to_thread(shapes.success, ordered, _cut(STREAMS_MAX) if is_cut else ())
 
     async def index_stats(self, given: Given, _: web.Request) -> bytes:
         """How much there is of what a selector matches; a chunk is a log file here."""
@@ -187,6 +197,11 @@ class Loki:
                 if len(found) == query.limit:
                     break
         return found
+
+
+def _cut(most: int) -> tuple[str, ...]:
+    """What is said of an answer that has as much as it may, and not all."""
+    return (f"there are more than {most}; ask for less time, or with a narrower selector",)
 
 
 def _apart(entries: list[Entry], interval_ns: int, last: list[Entry]) -> list[Entry]:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from aggregator.errors import SamplesLimitError
 from aggregator.logql.units import float_text
 from aggregator.logql.vector.matrix import Matrix
 
@@ -23,15 +22,13 @@ if TYPE_CHECKING:
     from aggregator.store.scanned import Scanned
 
 CATEGORIZED: Final = "categorize-labels"
-# Of a matrix, each about two hundred bytes until it is sent: a hundred times as many as a screen shows.
-SAMPLES_MAX: Final = 500_000
 _MS_NS: Final = 1_000_000
 _Json = dict[str, Any]
 
 
-def success(data: object) -> bytes:
-    """An answer's body."""
-    return msgspec.json.encode({"status": "success", "data": data})
+def success(data: object, warnings: Sequence[str] = ()) -> bytes:
+    """An answer's body; ``warnings`` are shown by clients that know Prometheus' answers."""
+    return msgspec.json.encode({"status": "success", "data": data} | ({"warnings": warnings} if warnings else {}))
 
 
 def encoded(value: object) -> bytes:
@@ -60,21 +57,19 @@ def value(entry: Entry, *, categorized: bool) -> list[object]:
     return shown
 
 
-def logs(entries: Sequence[Entry], scanned: Scanned, seconds: float, *, categorized: bool) -> _Json:
-    """The data of a log query's answer."""
+def logs(entries: Sequence[Entry], scanned: Scanned, seconds: float, *, categorized: bool) -> bytes:
+    """A log query's answer."""
     data: _Json = {"resultType": "streams", "result": streams(entries, categorized=categorized)}
     if categorized:
         data["encodingFlags"] = [CATEGORIZED]
     data["stats"] = stats(scanned, seconds, len(entries))
-    return data
+    return success(data)
 
 
-def matrix(result: Result, scanned: Scanned, seconds: float) -> _Json:
-    """The data of a range query's answer; a number is one series without labels. Raises `SamplesLimitError`."""
+def matrix(result: Result, scanned: Scanned, seconds: float) -> bytes:
+    """A range query's answer; a number is one series without labels."""
     value = result.value
     found = value if isinstance(value, Matrix) else Matrix.constant(result.times, value)
-    if int(found.present.sum()) > SAMPLES_MAX:
-        raise SamplesLimitError(SAMPLES_MAX)
     series = [
         {
             "metric": dict(one.labels),
@@ -85,20 +80,20 @@ def matrix(result: Result, scanned: Scanned, seconds: float) -> _Json:
         }
         for one in found.ordered().series()
     ]
-    return {"resultType": "matrix", "result": series, "stats": stats(scanned, seconds)}
+    return success({"resultType": "matrix", "result": series, "stats": stats(scanned, seconds)})
 
 
-def vector(result: Result, scanned: Scanned, seconds: float) -> _Json:
-    """The data of an instant query's answer; a number is a scalar."""
+def vector(result: Result, scanned: Scanned, seconds: float) -> bytes:
+    """An instant query's answer; a number is a scalar."""
     value = result.value
     if not isinstance(value, Matrix):
         sample = [_seconds(int(result.times[0])), float_text(value)]
-        return {"resultType": "scalar", "result": sample, "stats": stats(scanned, seconds)}
+        return success({"resultType": "scalar", "result": sample, "stats": stats(scanned, seconds)})
     samples = [
         {"metric": dict(one.labels), "value": [_seconds(int(one.times[0])), float_text(float(one.values[0]))]}
         for one in value.series()
     ]
-    return {"resultType": "vector", "result": samples, "stats": stats(scanned, seconds)}
+    return success({"resultType": "vector", "result": samples, "stats": stats(scanned, seconds)})
 
 
 def stats(scanned: Scanned, seconds: float, entries: int = 0) -> _Json:

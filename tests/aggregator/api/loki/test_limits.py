@@ -10,8 +10,9 @@ import aiohttp
 import pytest
 
 from aggregator.api import forms
-from aggregator.api.loki import shapes, streaming
+from aggregator.api.loki import handlers, streaming
 from aggregator.api.queries import STALL_S, QueryLimits
+from aggregator.query import metrics
 from tests.aggregator.api.following import DEADLINE_S, following, until
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ async def test_a_form_that_does_not_arrive_is_given_up(address: Address, monkeyp
 async def test_a_matrix_of_too_many_samples_is_refused(
     client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shapes, "SAMPLES_MAX", 10)
+    monkeypatch.setattr(metrics, "ANSWER_SAMPLES_MAX", 10)
     parameters = {"query": "vector(1)", "start": "1", "end": "10", "step": "1"}
     async with client.get(f"{ROOT}/query_range", params=parameters) as answer:
         assert answer.status == 200
@@ -120,3 +121,18 @@ async def test_a_reader_that_stalls_is_cut_off_and_no_bug(tmp_path: Path, monkey
         labels = {"route": "/loki/api/v1/tail", "outcome": "client_stalled"}
         await until(lambda: stand.registry.get_sample_value("logboom_aggregator_queries_total", labels) == 1)
         writer.close()
+
+
+async def test_a_catalogue_that_is_cut_says_so(client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handlers, "TEXTS_MAX", 2)
+    monkeypatch.setattr(handlers, "STREAMS_MAX", 0)
+    for path in ("/labels", "/series"):
+        async with client.get(ROOT + path) as answer:
+            assert "there are more than" in (await answer.json())["warnings"][0], path
+
+
+async def test_a_request_has_no_more_selectors_than_it_may(client: aiohttp.ClientSession) -> None:
+    parameters = [("match[]", '{pod="x"}')] * (handlers.SELECTORS_MAX + 1)
+    async with client.get(f"{ROOT}/series", params=parameters) as answer:
+        assert answer.status == 400
+        assert "match" in await answer.text()
