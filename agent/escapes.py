@@ -23,7 +23,7 @@ _Bytes = npt.NDArray[np.uint8]
 # What a backslash and a byte stand for; 0: nothing. Behind `u` come four digits.
 _SIMPLE: Final = np.zeros(256, np.uint8)
 _SIMPLE[np.frombuffer(b'"\\/bfnrtu', np.uint8)] = np.frombuffer(b'"\\/\b\f\n\r\tu', np.uint8)
-LONG_BYTES: Final = len("\\uXXXX")
+LONG_BYTES: Final = 6  # a backslash, `u`, four digits
 _HEX: Final = np.full(256, -1)
 for _digit in "0123456789abcdefABCDEF":
     _HEX[ord(_digit)] = int(_digit, 16)
