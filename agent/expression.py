@@ -14,7 +14,12 @@ from __future__ import annotations
 
 import re
 import warnings
-from typing import Final
+from re import _constants as constants  # type: ignore[attr-defined]  # there is no public parser
+from re import _parser as parser  # type: ignore[attr-defined]
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # Bytes that UTF-8 never has. The first that the records at hand do not have either becomes the separator.
 SEPARATORS: Final = (0xFF, 0xFE, 0xC0, 0xC1, 0xF5, 0xF6, 0xF7, 0xF8, 0xF9, 0xFA, 0xFB, 0xFC, 0xFD)
@@ -32,6 +37,8 @@ _TOKEN: Final = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+# Python up to 3.11.3 may take a byte where what a possessive quantifier repeats fails in a negative lookahead.
+POSSESSIVE_IS_SOUND: Final = re.findall(rb"(?:(?!a))?+", b"a")[0] == b""
 _BYTES_OTHER_THAN: Final = {b"\\D": b"\\d", b"\\S": b"\\s", b"\\W": b"\\w"}
 
 
@@ -47,6 +54,9 @@ class Expression:
         self.alone = _compiled(text)
         source = text.encode()
         self._source = source
+        if not POSSESSIVE_IS_SOUND and _repeats_a_refusal(parser.parse(translated(source, SEPARATORS[0]))):
+            reason = "has a possessive quantifier around a negative lookahead or \\B, which this Python gets wrong"
+            raise ExpressionError(f"{reason}; write (?>…): {text!r}")
         self._translated: dict[int, re.Pattern[bytes]] = {}
         # A separator that the text names might be meant to match, and would.
         self.separators = tuple(byte for byte in SEPARATORS if not _names(source, byte))
@@ -147,6 +157,17 @@ def _compiled(text: str) -> re.Pattern[bytes]:
     if pattern.flags & re.LOCALE:
         raise ExpressionError(f"depends on the locale, leave out the flag L: {text!r}")
     return pattern
+
+
+def _repeats_a_refusal(tree: Iterable[Any], *, is_repeated: bool = False) -> bool:
+    """Whether a negative lookahead stands in what a possessive quantifier repeats. ``tree``: a part of a parsed one."""
+    for part in tree:
+        if isinstance(part, tuple) and part and part[0] is constants.ASSERT_NOT and is_repeated:
+            return True
+        inside = is_repeated or (isinstance(part, tuple) and part[:1] == (constants.POSSESSIVE_REPEAT,))
+        if isinstance(part, (tuple, list, parser.SubPattern)) and _repeats_a_refusal(part, is_repeated=inside):
+            return True
+    return False
 
 
 def _names(source: bytes, byte: int) -> bool:

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -29,11 +30,24 @@ from wire.batch import Flag
 
 if TYPE_CHECKING:
     from agent.logfile import LogFile
-    from agent.rounds import Round
+    from agent.rounds import Part, Round
 
 CONTAINERS = ("a_pod-1_u1/web", "a_pod-1_u1/db", "b_pod-2_u2/web")
 # Larger than what is read of a file at once.
 LONG_BYTES = 600_000
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A stored record, by the position where it ends; ``insert``: the number of the insert that brought it.
+
+    ``onward``: the file in whose first record the end of this file is; then it is a marker, and no record.
+    """
+
+    position: int
+    body: bytes
+    flags: Flag
+    insert: int
+    onward: bytes = b""
 
 
 class Content:
@@ -72,26 +86,40 @@ class Content:
             start += len(line)
         return found
 
-    def check(self, rows: list[tuple[int, bytes, Flag]]) -> None:
-        """``rows``, by position, body and flags, are the lines, joined or not, one after another, but for gaps."""
+    def check(self, rows: list[Row], carried: list[bytes]) -> list[bytes]:
+        """``rows`` are the lines, joined or not, one after another, but for gaps.
+
+        ``carried``: the lines at the end of the file before that are to be in the first row. Returned: those at the end
+        of this one that are to be in the first row of the next.
+        """
         lines = self.lines()
         at = 0
-        for position, body, flags in rows:
-            mine = [line for line in lines if at < line[1] <= position]
-            if flags & Flag.GAP:
+        onward: list[bytes] = []
+        for row in rows:
+            assert not onward, "rows behind what goes on in the next file"
+            mine = [line for line in lines if at < line[1] <= row.position]
+            if row.onward:
+                assert (mine[0][0] <= at, row.position) == (True, len(self.data))
+                onward = [text for _, _, text in mine]
+            elif row.flags & Flag.GAP:
                 assert self.may_have_gap
-                assert json.loads(body)["bytes"] in {None, position - at}
-            elif flags & Flag.UNFINISHED:
-                assert mine == []
-                assert position == len(self.data)
+                assert not carried
+                assert json.loads(row.body)["bytes"] in {None, row.position - at}
+            elif row.flags & Flag.UNFINISHED:
+                assert (mine, carried) == ([], [])
+                assert row.position == len(self.data)
                 rest = bytes(self.data[self.data.rfind(b"\n") + 1 :])
-                assert body in {rest, rest.split(b" ", 3)[-1]}
+                assert row.body in {rest, rest.split(b" ", 3)[-1]}
             else:
-                assert (mine[0][0] <= at, mine[-1][1]) == (True, position)
-                assert body == b"\n".join(text for _, _, text in mine)
-                assert bool(flags & Flag.JOINED) == (len(mine) > 1)
-            at = position
+                texts = carried + [text for _, _, text in mine]
+                assert (mine[0][0] <= at, mine[-1][1]) == (True, row.position)
+                assert row.body == b"\n".join(texts)
+                assert bool(row.flags & Flag.JOINED) == (len(texts) > 1)
+            carried = []
+            at = row.position
+        assert not carried, "the end of the file before is nowhere"
         assert at >= (max((end for _, end, _ in lines), default=0) if self.reach is None else self.reach)
+        return onward
 
 
 class Container:
@@ -152,7 +180,8 @@ class Following(RuleBasedStateMachine):
         self.root = Path(tempfile.mkdtemp())
         self.containers = [Container(self.root / name) for name in CONTAINERS]
         self.gone: list[Content] = []
-        self.store: dict[bytes, list[tuple[int, bytes, Flag]]] = {}
+        self.store: dict[bytes, list[Row]] = {}
+        self.inserts = 0
         self.number = 0
         self.ahead: list[Round] = []
         self.tail = Tail("test", 1 << 20, Metrics())
@@ -163,14 +192,22 @@ class Following(RuleBasedStateMachine):
             self.drain()
             contents = [content for one in self.containers for content in one.files.values()] + self.gone
             known = {content.source: content for content in contents if content.source is not None}
-            for source, content in known.items():
-                content.check(self.store.pop(source, []))
+            # What goes on in another file, before that one.
+            later = {rows[-1].onward: source for source, rows in self.store.items() if rows and rows[-1].onward}
+            carried: dict[bytes, list[bytes]] = {}
+            while known:
+                source = next(source for source in known if later.get(source) not in known)
+                onward = known.pop(source).check(self.store.get(source, []), carried.pop(source, []))
+                if onward:
+                    carried[self.store[source][-1].onward] = onward
+                self.store.pop(source, None)
+            assert not carried
             # What is left had no first line when it was lost.
             for rows in self.store.values():
-                ((position, body, flags),) = rows
-                assert flags & Flag.GAP
-                assert json.loads(body)["bytes"] in {None, position}
-                assert position <= max(len(content.data) for content in contents)
+                (row,) = rows
+                assert row.flags & Flag.GAP
+                assert json.loads(row.body)["bytes"] in {None, row.position}
+                assert row.position <= max(len(content.data) for content in contents)
         finally:
             self.tail.close()
             shutil.rmtree(self.root)
@@ -359,14 +396,15 @@ class Following(RuleBasedStateMachine):
         if self.tail.place(reached):
             self.rewind()
 
-    @rule(keep=st.integers(0, 20))
-    def lose_rows(self, keep: int) -> None:
+    @rule(lost=st.integers(1, 20))
+    def lose_rows(self, lost: int) -> None:
         """The store is put back to an older copy; the agent is told."""
+        last = self.inserts - lost
         for content in self.gone:
-            if content.source is not None and len(self.store.get(content.source, [])) > keep:
+            if any(row.insert > last for row in self.store.get(content.source or b"", [])):
                 content.reach = 0
-        for source in self.store:
-            self.store[source] = self.store[source][:keep]
+        for source, rows in self.store.items():
+            self.store[source] = [row for row in rows if row.insert <= last]
         self.ahead = []
         self.tail.displace()
         self.place()
@@ -377,28 +415,49 @@ class Following(RuleBasedStateMachine):
         self.tail.rewind()
 
     def take(self, part: Round) -> dict[bytes, int]:
-        records = part.records
-        offsets = np.concatenate(([0], np.cumsum(records.lengths, dtype=np.int64)))
-        body = bytes(records.body)
-        row = 0
-        reached = {}
-        for each in part.parts:
-            source = each.file.source
-            assert source is not None
-            is_gap = bool(each.rows and records.flags[row] & Flag.GAP)
-            assert is_gap or each.start <= self.committed(source), "a hole"
-            rows = self.store.setdefault(source, [])
-            for i in range(row, row + each.rows):
-                if records.positions[i] > self.committed(source):
-                    flags = Flag(int(records.flags[i]))
-                    rows.append((int(records.positions[i]), body[offsets[i] : offsets[i + 1]], flags))
-            row += each.rows
+        """Store what is new of ``part`` in one insert; what is joint is stored as one, or is stored already."""
+        self.inserts += 1
+        found = iter(self.rows(part))
+        reached: dict[bytes, int] = {}
+        for source, each, rows in found:
+            committed = self.committed(source)
+            if each.joint:
+                following, its, behind = next(found)
+                stands = committed, self.committed(following)
+                assert stands in {(each.start, 0), (each.end, its.end)}, "joint records of which some are stored"
+                if stands == (each.start, 0):
+                    marker = Row(each.end, b"", Flag(0), self.inserts, following)
+                    self.store.setdefault(source, []).extend([*rows, marker])
+                    self.store.setdefault(following, []).extend(behind)
+                reached |= {source: each.end, following: its.end}
+                continue
+            is_gap = bool(rows and rows[0].flags & Flag.GAP)
+            assert is_gap or each.start <= committed, "a hole"
+            self.store.setdefault(source, []).extend(row for row in rows if row.position > committed)
             reached[source] = self.committed(source)
         return reached
 
+    def rows(self, part: Round) -> list[tuple[bytes, Part, list[Row]]]:
+        """The records of each part, and its source."""
+        records = part.records
+        offsets = np.concatenate(([0], np.cumsum(records.lengths, dtype=np.int64)))
+        rows = [
+            Row(int(position), bytes(records.body[first:last]), Flag(int(flags)), self.inserts)
+            for position, flags, first, last in zip(
+                records.positions, records.flags, offsets, offsets[1:], strict=False
+            )
+        ]
+        found = []
+        first = 0
+        for each in part.parts:
+            assert each.file.source is not None
+            found.append((each.file.source, each, rows[first : first + each.rows]))
+            first += each.rows
+        return found
+
     def committed(self, source: bytes) -> int:
         rows = self.store.get(source)
-        return rows[-1][0] if rows else 0
+        return rows[-1].position if rows else 0
 
     def drain(self) -> None:
         for container in self.containers:
