@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from re import _constants as constants  # type: ignore[attr-defined]  # there is no public parser
-from re import _parser as parser  # type: ignore[attr-defined]
+from re import _constants as constants
+from re import _parser as parser
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
