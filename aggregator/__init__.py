@@ -7,6 +7,7 @@ ingest/   from a request's bytes to a commit: admission, decoding, trimming, gro
 store/    the engine, the tables, what is written to and asked of them
 logql/    the query language: tree, compiler to SQL, the algebra of samples
 query/    running queries: statements where SQL can say it, else record by record
+check/    whether a store has what it says it has, and what is missing
 nodes     which agents there are, from their heartbeats
 metrics   what an operator watches
 errors    what can go wrong, as types

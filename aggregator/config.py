@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from service.logs import log_options
-from service.options import ADDRESS, DURATION, SIZE, TOKEN_FILE, Address, config_file_option
+from service.options import ADDRESS, DURATION, SIZE, TOKEN_FILE, Address, config_file_option, refuse_options_before
 from wire.codec import BATCH_BYTES_MAX
 
 if TYPE_CHECKING:
@@ -38,10 +38,14 @@ class Config(msgspec.Struct, frozen=True):
     log_format: str
 
 
-def command(run: Callable[[Config], None]) -> click.Command:
-    """The command that gives its `Config` to ``run``."""
+def command(run: Callable[[Config], None]) -> click.Group:
+    """The command that gives its `Config` to ``run``, to which subcommands may be added."""
 
-    def main(**values: Any) -> None:
+    @click.pass_context
+    def main(ctx: click.Context, /, **values: Any) -> None:
+        if ctx.invoked_subcommand is not None:
+            refuse_options_before(ctx)
+            return
         config = Config(
             listen=values["listen"],
             store=values["store"],
@@ -61,7 +65,13 @@ def command(run: Callable[[Config], None]) -> click.Command:
     named = click.version_option(version("logboom"), prog_name="logboom-aggregator")(
         config_file_option()(log_options(main))
     )
-    return click.command("logboom-aggregator", help=_HELP, context_settings=_SETTINGS)(named)
+    return click.group(
+        "logboom-aggregator",
+        help=_HELP,
+        context_settings=_SETTINGS,
+        invoke_without_command=True,
+        subcommand_metavar="[check [OPTIONS]]",
+    )(named)
 
 
 _SETTINGS: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -92,17 +102,18 @@ def _at_least(least: float, text: str) -> Callable[[click.Context, click.Paramet
     return check
 
 
+STORE: Final = click.option(
+    "--store",
+    default=lambda: f"chdb://{Path.cwd() / 'data'}",
+    envvar="LOGBOOM_STORE",
+    show_envvar=True,
+    show_default="chdb://<working directory>/data",
+    metavar="URL",
+    help="The store: a directory of the embedded engine, chdb:///absolute/path. Made if there is none.",
+)
 _OPTIONS: Final = (
     _option("--listen", "LOGBOOM_LISTEN", ADDRESS, "127.0.0.1:8080", "Where to listen; port 0 takes a free one."),
-    click.option(
-        "--store",
-        default=lambda: f"chdb://{Path.cwd() / 'data'}",
-        envvar="LOGBOOM_STORE",
-        show_envvar=True,
-        show_default="chdb://<working directory>/data",
-        metavar="URL",
-        help="The store: a directory of the embedded engine, chdb:///absolute/path. Made if there is none.",
-    ),
+    STORE,
     click.option(
         "--token-file",
         type=TOKEN_FILE,

@@ -228,14 +228,15 @@ class Committer:
         committed = await self._positions.of(sources)
         now_s = self._clock()
         oldest = oldest_day(now_s, self._retention_s)
-        planned = await asyncio.to_thread(plan, batches, committed, self._pods, oldest, int(now_s * 1e9))
+        behind = self._positions.behind(sources)
+        planned = await asyncio.to_thread(plan, batches, committed, self._pods, oldest, int(now_s * 1e9), behind=behind)
         for insert in planned.inserts:
             await self._streams.write(insert.day, insert.streams)
             rows = self._commits.stamp(insert.rows, self._clock())
             await self._engine.insert(LOGS, rows)
             self._commits.stored(insert.day, rows)
             self._metrics.inserts.inc()
-        self._positions.committed(planned.reached)
+        self._positions.committed(planned.reached, planned.behind)
         return planned
 
     def _succeed(self, group: Sequence[_Waiting], planned: Plan) -> None:

@@ -6,6 +6,7 @@ scanned     what statements read
 parameters  values into the text form the engine binds from
 failures    the engine's error texts into our exceptions
 schema      the tables, what is in them and why; the store's identity
+migrations  tables of older versions into today's
 streams     labels to stream ids; which streams are already written
 commits     the order of inserts, and who hears of them
 positions   committed positions, cached and looked up

@@ -123,20 +123,22 @@ class Engine:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, url: str, connections: int = 6) -> AsyncIterator[Self]:
-        """Open the store at ``chdb:///absolute/path``, making it if there is none.
+    async def open(cls, url: str, connections: int = 6, *, make: bool = True) -> AsyncIterator[Self]:
+        """Open the store at ``chdb:///absolute/path``; if there is none, ``make`` one.
 
         Raises `StoreLockedError` if another process has it, `StoreError` for an address or a directory that is none.
         """
         path = directory_of(url)
-        engine = await asyncio.to_thread(cls._open, path, connections)
+        engine = await asyncio.to_thread(cls._open, path, connections, make=make)
         try:
             yield engine
         finally:
             await engine.close()
 
     @classmethod
-    def _open(cls, path: Path, connections: int) -> Self:
+    def _open(cls, path: Path, connections: int, *, make: bool) -> Self:
+        if not make and not directory.is_store(path):
+            raise StoreError(f"there is no store in {path}; name another one as --store")
         try:
             path.mkdir(parents=True, exist_ok=True)
             lock = directory.lock(path)
@@ -170,6 +172,11 @@ class Engine:
         """Run a statement of the writer's (schema, retention); waits for inserts and makes them wait."""
         bound = bind(parameters or {})
         await self._run(self._writer_thread, lambda: self._writer.query(sql, "TSV", params=bound))
+
+    async def told(self, sql: str, row: type[_T]) -> list[_T]:
+        """What a statement that is no SELECT answers, each row decoded as ``row``; the writer's as in `execute`."""
+        answer = await self._run(self._writer_thread, lambda: self._writer.query(sql, "JSONEachRow").bytes())
+        return msgspec.json.Decoder(row).decode_lines(answer)
 
     async def rows(
         self, sql: str, row: type[_T], parameters: Parameters | None = None, limits: Limits | None = None
