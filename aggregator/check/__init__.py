@@ -1,8 +1,8 @@
 """`logboom-aggregator check`: whether a store has what it says it has, and what is missing.
 
+What is asked of the store for it is in `aggregator.store`: `parts`, `coverage`.
+
 command   the subcommand
 examine   what is looked at, in which order
-parts     the engine's files: whether they are as they were written
-sources   each log file's records: whether they cover it without a hole, each stretch once
-report    what is found, as types, and as text
+report    what is found, as a type, and as text
 """

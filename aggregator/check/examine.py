@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aggregator.check import parts, sources
 from aggregator.check.report import Report
 from aggregator.errors import StoreError
+from aggregator.store import coverage, parts
 from aggregator.store.engine import Engine
 from aggregator.store.migrations import version
 
@@ -36,10 +36,10 @@ async def examine(url: str, progress: Callable[[int, int], None]) -> Report:
         aside = await parts.set_aside(engine)
         size = sum(part.bytes for part in every)
         try:
-            counted = await sources.files(engine)
-            torn = await sources.tears(engine) if counted.torn else []
-            agree = await sources.positions_agree(engine)
-            unlabelled = await sources.unlabelled(engine)
+            counted = await coverage.files(engine)
+            torn = await coverage.tears(engine) if counted.torn else []
+            agree = await coverage.positions_agree(engine)
+            unlabelled = await coverage.unlabelled(engine)
         except StoreError as error:
             return Report(
                 url, schema, len(every), size, tuple(broken), tuple(aside), None, (), None, None, unread=str(error)

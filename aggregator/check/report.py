@@ -2,71 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
+
+from aggregator.store.coverage import Sources, Tear
+from aggregator.store.parts import Broken, SetAside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Broken(msgspec.Struct, frozen=True):
-    """A part whose files are not as they were written; ``day`` as the engine names it."""
-
-    table: str
-    part: str
-    day: str
-    reason: str
-
-
-class SetAside(msgspec.Struct, frozen=True):
-    """A part that the engine could not load and has put out of the way: its records are in no answer."""
-
-    table: str
-    part: str
-    day: str
-    bytes: int
-    path: str
-
-
-class Tear(msgspec.Struct, frozen=True):
-    """Bytes ``start`` to ``end`` of a log file that no record stands for, or more than one.
-
-    ``behind_ns``: the time of the record that follows.
-    """
-
-    kind: Literal["missing", "twice"]
-    source: str
-    start: int
-    end: int
-    behind_ns: int
-    node: str = ""
-    namespace: str = ""
-    pod: str = ""
-    container: str = ""
-
-
-class Sources(msgspec.Struct, frozen=True):
-    """All log files together.
-
-    ``rows``: records and markers. ``unframed``: files with rows of before schema 2, of which holes cannot be told.
-    ``begun_late``: files whose first record is not their beginning, ``begun_late_bytes`` in all: what retention dropped
-    is among them. ``torn``: files with holes, or with something twice.
-    """
-
-    files: int
-    rows: int
-    bytes: int
-    unframed: int
-    begun_late: int
-    begun_late_bytes: int
-    torn: int
-
-
 class Report(msgspec.Struct, frozen=True):
     """Everything `logboom-aggregator check` finds.
 
-    ``tears``: of the first torn files, at most `sources.TEARS_MAX`. ``sources`` is null, with ``unread`` saying why,
+    ``tears``: of the first torn files, at most `coverage.TEARS_MAX`. ``sources`` is null, with ``unread`` saying why,
     where broken parts keep the records from being read. ``positions``: whether the positions that agents are told are
     those of the records. ``unlabelled``: records whose stream's labels are missing; they are in no answer.
     """

@@ -12,6 +12,9 @@ commits     the order of inserts, and who hears of them
 positions   committed positions, cached and looked up
 columns     numpy arrays and strings as Arrow columns
 retention   dropping the days that are over
+parts       the engine's files: whether they are as they were written
+coverage    log files: whether their records cover them, without a hole, each stretch once
+settings    the engine's, sized for one small process
 disk        what the store takes, and what is left
 catalogue   which streams there are: labels, their values
 container   where one record is, and in which container's log

@@ -7,11 +7,10 @@ both tell with one look at every row, and next to no memory, which files are tor
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from aggregator.check.report import Sources, Tear
 from aggregator.store.engine import Limits
 from aggregator.store.schema import FRAMING_UNKNOWN, IS_RECORD, LOGS, STREAMS
 
@@ -35,6 +34,40 @@ _FILES: Final = (
     "NOT some_unframed AND sumWithOverflow(sipHash64(end)) - sumWithOverflow(sipHash64(start)) "
     f"!= sipHash64(reached) - sipHash64(begun) AS is_torn FROM ({_ROWS}) GROUP BY source"
 )
+
+
+class Tear(msgspec.Struct, frozen=True):
+    """Bytes ``start`` to ``end`` of a log file that no record stands for, or more than one.
+
+    ``behind_ns``: the time of the record that follows.
+    """
+
+    kind: Literal["missing", "twice"]
+    source: str
+    start: int
+    end: int
+    behind_ns: int
+    node: str = ""
+    namespace: str = ""
+    pod: str = ""
+    container: str = ""
+
+
+class Sources(msgspec.Struct, frozen=True):
+    """All log files together.
+
+    ``rows``: records and markers. ``unframed``: files with rows of before schema 2, of which holes cannot be told.
+    ``begun_late``: files whose first record is not their beginning, ``begun_late_bytes`` in all: what retention dropped
+    is among them. ``torn``: files with holes, or with something twice.
+    """
+
+    files: int
+    rows: int
+    bytes: int
+    unframed: int
+    begun_late: int
+    begun_late_bytes: int
+    torn: int
 
 
 class _Torn(msgspec.Struct):

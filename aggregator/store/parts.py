@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from aggregator.check.report import Broken, SetAside
 from aggregator.store.schema import DATABASE
 
 if TYPE_CHECKING:
@@ -22,6 +21,25 @@ class Part(msgspec.Struct, frozen=True):
     name: str
     day: str
     bytes: int
+
+
+class Broken(msgspec.Struct, frozen=True):
+    """A part whose files are not as they were written; ``day`` as the engine names it."""
+
+    table: str
+    part: str
+    day: str
+    reason: str
+
+
+class SetAside(msgspec.Struct, frozen=True):
+    """A part that the engine could not load and has put out of the way: its records are in no answer."""
+
+    table: str
+    part: str
+    day: str
+    bytes: int
+    path: str
 
 
 class _Check(msgspec.Struct):
