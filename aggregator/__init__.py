@@ -1,6 +1,7 @@
 """Takes batches from agents, commits them to one store, and answers queries over HTTP.
 
 config    the command line
+sizing    how the memory there is, is shared out
 app       puts the parts together, owns every task and resource
 api/      HTTP: batches and positions for agents; query, labels, streams for everyone
 ingest/   from a request's bytes to a commit: admission, decoding, trimming, group commit

@@ -60,7 +60,13 @@ async def run(config: Config) -> None:
         tokens = Tokens(config.token_file) if config.token_file else None
         registry = _registry()
         metrics = Metrics(registry)
-        engine = await stack.enter_async_context(Engine.open(config.store, config.query_concurrent + _OWN_CONNECTIONS))
+        engine = await stack.enter_async_context(
+            Engine.open(
+                config.store,
+                config.query_concurrent + _OWN_CONNECTIONS,
+                reserve_bytes=config.disk_reserve_bytes,
+            )
+        )
         await schema.create(engine)
         await migrations.migrate(engine)
         store = f"{schema.identity(directory_of(config.store))}/{uuid.uuid4().hex}"

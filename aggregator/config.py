@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
+from aggregator.sizing import INGEST_BYTES_MIN, QUERY_BYTES_MIN, sizes
 from service.logs import log_options
+from service.memory import limit_bytes
 from service.options import ADDRESS, DURATION, SIZE, TOKEN_FILE, Address, config_file_option, refuse_options_before
-from wire.codec import BATCH_BYTES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _DAY_S: Final = 86_400.0
-# One batch, compressed and decoded, has to fit, and a second one beside it.
-_INGEST_MEMORY_MIN: Final = 4 * BATCH_BYTES_MAX
-_QUERY_MEMORY_MIN: Final = 64 << 20
+# What is not told depends on the memory there is.
+_SIZES: Final = sizes(limit_bytes())
 _CONCURRENT_MAX: Final = 64
 
 
@@ -31,6 +31,7 @@ class Config(msgspec.Struct, frozen=True):
     token_file: Path | None
     retention_s: float
     ingest_memory_bytes: int
+    disk_reserve_bytes: int | None
     query_time_s: float
     query_memory_bytes: int
     query_concurrent: int
@@ -52,6 +53,7 @@ def command(run: Callable[[Config], None]) -> click.Group:
             token_file=values["token_file"],
             retention_s=values["retention"],
             ingest_memory_bytes=values["ingest_memory"],
+            disk_reserve_bytes=values["disk_reserve"],
             query_time_s=values["query_time"],
             query_memory_bytes=values["query_memory"],
             query_concurrent=values["query_concurrent"],
@@ -80,14 +82,16 @@ _HELP: Final = """Take the batches of logboom's agents, keep them in one store, 
 Without any option it listens on http://127.0.0.1:8080 and keeps seven days in ./data."""
 
 
-def _option(name: str, variable: str, kind: Any, default: Any, text: str, *, callback: Any = None) -> Any:
+def _option(
+    name: str, variable: str, kind: Any, default: Any, text: str, *, shown: str | bool = True, callback: Any = None
+) -> Any:
     return click.option(
         name,
         type=kind,
         default=default,
         envvar=variable,
         show_envvar=True,
-        show_default=True,
+        show_default=shown,
         callback=callback,
         help=text,
     )
@@ -134,9 +138,18 @@ _OPTIONS: Final = (
         "--ingest-memory",
         "LOGBOOM_INGEST_MEMORY",
         SIZE,
-        "256MiB",
+        _SIZES.ingest,
         "Bytes of batches held until they are committed; beyond it agents are told to wait.",
-        callback=_at_least(_INGEST_MEMORY_MIN, f"{_INGEST_MEMORY_MIN >> 20}MiB"),
+        shown="256MiB; less where memory is short",
+        callback=_at_least(INGEST_BYTES_MIN, f"{INGEST_BYTES_MIN >> 20}MiB"),
+    ),
+    _option(
+        "--disk-reserve",
+        "LOGBOOM_DISK_RESERVE",
+        SIZE,
+        None,
+        "Refuse batches while less than this is free on the store's disk: agents wait, nothing is lost, queries go on.",
+        shown="1GiB; a twentieth of a disk below 20 GiB",
     ),
     _option(
         "--query-time",
@@ -150,15 +163,17 @@ _OPTIONS: Final = (
         "--query-memory",
         "LOGBOOM_QUERY_MEMORY",
         SIZE,
-        "1GiB",
+        _SIZES.query,
         "Memory one query may use.",
-        callback=_at_least(_QUERY_MEMORY_MIN, f"{_QUERY_MEMORY_MIN >> 20}MiB"),
+        shown="1GiB; an eighth of memory below 8 GiB",
+        callback=_at_least(QUERY_BYTES_MIN, f"{QUERY_BYTES_MIN >> 20}MiB"),
     ),
     _option(
         "--query-concurrent",
         "LOGBOOM_QUERY_CONCURRENT",
         click.IntRange(1, _CONCURRENT_MAX),
-        4,
+        _SIZES.concurrent,
         "Queries that run at once; more wait for a while.",
+        shown="4; 1 below 1 GiB of memory",
     ),
 )

@@ -22,12 +22,14 @@ import msgspec
 import pyarrow as pa
 
 from aggregator.errors import QueryCancelledError, StoreError
+from aggregator.sizing import sizes
 from aggregator.store import directory
 from aggregator.store.failures import failure
 from aggregator.store.parameters import bind
 from aggregator.store.scanned import Scanned
-from aggregator.store.settings import CONFIG
+from aggregator.store.settings import config, reserve_of
 from service.logs import fields
+from service.memory import limit_bytes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -97,20 +99,24 @@ class Engine:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, url: str, connections: int = 6, *, make: bool = True) -> AsyncIterator[Self]:
+    async def open(
+        cls, url: str, connections: int = 6, *, make: bool = True, reserve_bytes: int | None = None
+    ) -> AsyncIterator[Self]:
         """Open the store at ``chdb:///absolute/path``; if there is none, ``make`` one.
+
+        ``reserve_bytes``: inserts fail while less than that is free on its disk; None: see `settings.reserve_of`.
 
         Raises `StoreLockedError` if another process has it, `StoreError` for an address or a directory that is none.
         """
         path = directory_of(url)
-        engine = await asyncio.to_thread(cls._open, path, connections, make=make)
+        engine = await asyncio.to_thread(cls._open, path, connections, make=make, reserve=reserve_bytes)
         try:
             yield engine
         finally:
             await engine.close()
 
     @classmethod
-    def _open(cls, path: Path, connections: int, *, make: bool) -> Self:
+    def _open(cls, path: Path, connections: int, *, make: bool, reserve: int | None) -> Self:
         if not make and not directory.is_store(path):
             raise StoreError(f"there is no store in {path}; name another one as --store")
         try:
@@ -119,10 +125,11 @@ class Engine:
         except OSError as error:
             raise StoreError(f"the store in {path} cannot be opened: {error.strerror}") from error
         try:
-            config = path / "engine.xml"
-            if not config.exists() or config.read_text() != CONFIG:  # a full disk must not keep a store shut
-                config.write_text(CONFIG)
-            address = f"{path / 'engine'}?config-file={quote(str(config))}"
+            file = path / "engine.xml"
+            text = config(sizes(limit_bytes()), reserve_of(path) if reserve is None else reserve)
+            if not file.exists() or file.read_text() != text:  # a full disk must not keep a store shut
+                file.write_text(text)
+            address = f"{path / 'engine'}?config-file={quote(str(file))}"
             return cls(lambda: chdb.connect(address), lock, path, connections)
         except (RuntimeError, OSError) as error:
             _unlock(lock)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Final
+import os
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aggregator.sizing import Sizes
+
+# Of the disk, kept free for merges, for labels, and for whoever else writes there: a full disk stops more than logs.
+_RESERVE_SHARE: Final = 20
+RESERVE_BYTES_MAX: Final = 1 << 30
 
 # Server-level settings. Caches and pools are sized for one small process beside others, not for a database host:
-# the defaults reserve gigabytes and tens of threads. Of the memory there is (the machine's, or the container's limit)
-# the engine leaves a fifth to Python and the batches it holds.
-CONFIG: Final = """<clickhouse>
-  <max_server_memory_usage_to_ram_ratio>0.8</max_server_memory_usage_to_ram_ratio>
-  <mark_cache_size>134217728</mark_cache_size>
+# the defaults reserve gigabytes and tens of threads. Memory in numbers: chDB 4 does not see every limit of a container.
+_CONFIG: Final = """<clickhouse>
+  <max_server_memory_usage>{engine}</max_server_memory_usage>
+  <mark_cache_size>{marks}</mark_cache_size>
   <index_mark_cache_size>33554432</index_mark_cache_size>
   <uncompressed_cache_size>0</uncompressed_cache_size>
   <query_condition_cache_size>16777216</query_condition_cache_size>
@@ -24,9 +33,21 @@ CONFIG: Final = """<clickhouse>
   <background_message_broker_schedule_pool_size>1</background_message_broker_schedule_pool_size>
   <background_distributed_schedule_pool_size>1</background_distributed_schedule_pool_size>
   <merge_tree>
+    <min_free_disk_bytes_to_perform_insert>{reserve}</min_free_disk_bytes_to_perform_insert>
     <number_of_free_entries_in_pool_to_execute_mutation>1</number_of_free_entries_in_pool_to_execute_mutation>
     <number_of_free_entries_in_pool_to_lower_max_size_of_merge>1</number_of_free_entries_in_pool_to_lower_max_size_of_merge>
     <number_of_free_entries_in_pool_to_execute_optimize_entire_partition>1</number_of_free_entries_in_pool_to_execute_optimize_entire_partition>
   </merge_tree>
 </clickhouse>
 """
+
+
+def config(sizes: Sizes, reserve_bytes: int) -> str:
+    """The configuration file: memory as in ``sizes``; inserts refused while less than ``reserve_bytes`` are free."""
+    return _CONFIG.format(engine=sizes.engine, marks=sizes.marks, reserve=reserve_bytes)
+
+
+def reserve_of(path: Path) -> int:
+    """What is kept free of the disk of ``path`` if nobody says how much: a twentieth of it, at most 1 GiB."""
+    disk = os.statvfs(path)
+    return min(RESERVE_BYTES_MAX, disk.f_blocks * disk.f_frsize // _RESERVE_SHARE)
