@@ -140,7 +140,7 @@ _OPTIONS: Final = (
         SIZE,
         _SIZES.ingest,
         "Bytes of batches held until they are committed; beyond it agents are told to wait.",
-        shown="256MiB; less where memory is short",
+        shown="256MiB; less below 2 GiB of memory",
         callback=_at_least(INGEST_BYTES_MIN, f"{INGEST_BYTES_MIN >> 20}MiB"),
     ),
     _option(
@@ -165,7 +165,7 @@ _OPTIONS: Final = (
         SIZE,
         _SIZES.query,
         "Memory one query may use.",
-        shown="1GiB; an eighth of memory below 8 GiB",
+        shown="1GiB; a quarter of memory below 4 GiB",
         callback=_at_least(QUERY_BYTES_MIN, f"{QUERY_BYTES_MIN >> 20}MiB"),
     ),
     _option(
@@ -174,6 +174,6 @@ _OPTIONS: Final = (
         click.IntRange(1, _CONCURRENT_MAX),
         _SIZES.concurrent,
         "Queries that run at once; more wait for a while.",
-        shown="4; 1 below 1 GiB of memory",
+        shown="4; fewer below 4 GiB of memory",
     ),
 )

@@ -1,7 +1,8 @@
 """How the memory there is, is shared out: what is not told otherwise, and the engine's own settings, come from here.
 
-The process takes some 300 MiB before it has done anything, most of it the engine's program, which the kernel may drop
-and read again. Measured; see `benchmarks/README.md`.
+The process takes some 300 MiB before it has done anything, but two thirds of that is the engine's program, which the
+kernel may drop and read again. Measured in a control group of 512 MiB, with three agents that catch up: see
+`benchmarks/README.md`.
 """
 
 from __future__ import annotations
@@ -17,9 +18,8 @@ INGEST_BYTES_MIN: Final = 4 * BATCH_BYTES_MAX
 QUERY_BYTES_MIN: Final = 64 << 20
 _INGEST_BYTES: Final = 256 << 20
 _QUERY_BYTES: Final = 1 << 30
-_CONCURRENT: Final = 4
-# Where there is less, one query after the other.
-_CONCURRENT_FROM_BYTES: Final = 1 << 30
+# Queries at once, where there is at least so much memory.
+_CONCURRENT: Final = {4 << 30: 4, 1 << 30: 2, 0: 1}
 _MARKS_BYTES: Final = 128 << 20
 
 
@@ -41,8 +41,8 @@ def sizes(memory_bytes: int) -> Sizes:
     """The shares of ``memory_bytes``."""
     return Sizes(
         ingest=max(INGEST_BYTES_MIN, min(_INGEST_BYTES, memory_bytes // 8)),
-        query=max(QUERY_BYTES_MIN, min(_QUERY_BYTES, memory_bytes // 8)),
-        concurrent=_CONCURRENT if memory_bytes >= _CONCURRENT_FROM_BYTES else 1,
+        query=max(QUERY_BYTES_MIN, min(_QUERY_BYTES, memory_bytes // 4)),
+        concurrent=next(count for least, count in _CONCURRENT.items() if memory_bytes >= least),
         engine=memory_bytes * 4 // 5,
         marks=min(_MARKS_BYTES, memory_bytes // 32),
     )

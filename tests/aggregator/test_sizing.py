@@ -12,9 +12,10 @@ GIB = 1 << 30
     ("memory", "found"),
     [
         (64 * GIB, Sizes(256 * MIB, GIB, 4, 64 * GIB * 4 // 5, 128 * MIB)),
-        (2 * GIB, Sizes(256 * MIB, 256 * MIB, 4, 2 * GIB * 4 // 5, 64 * MIB)),
-        (GIB, Sizes(128 * MIB, 128 * MIB, 4, GIB * 4 // 5, 32 * MIB)),
-        (512 * MIB, Sizes(INGEST_BYTES_MIN, QUERY_BYTES_MIN, 1, 512 * MIB * 4 // 5, 16 * MIB)),
+        (2 * GIB, Sizes(256 * MIB, 512 * MIB, 2, 2 * GIB * 4 // 5, 64 * MIB)),
+        (GIB, Sizes(128 * MIB, 256 * MIB, 2, GIB * 4 // 5, 32 * MIB)),
+        (512 * MIB, Sizes(INGEST_BYTES_MIN, 128 * MIB, 1, 512 * MIB * 4 // 5, 16 * MIB)),
+        (64 * MIB, Sizes(INGEST_BYTES_MIN, QUERY_BYTES_MIN, 1, 64 * MIB * 4 // 5, 2 * MIB)),
     ],
 )
 def test_less_memory_makes_smaller_shares(memory: int, found: Sizes) -> None:
