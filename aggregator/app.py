@@ -25,7 +25,7 @@ from aggregator.ingest.admission import Admission
 from aggregator.ingest.committer import Committer
 from aggregator.metrics import Metrics
 from aggregator.query.live import Live
-from aggregator.store import disk, migrations, schema
+from aggregator.store import disk, migrations, parts, schema
 from aggregator.store.commits import Commits
 from aggregator.store.engine import Engine, directory_of
 from aggregator.store.positions import Positions
@@ -71,6 +71,7 @@ async def run(config: Config) -> None:
         await migrations.migrate(engine)
         store = f"{schema.identity(directory_of(config.store))}/{uuid.uuid4().hex}"
         positions = Positions(engine)
+        await _find_holes(engine, positions, metrics)
         streams = Streams(engine)
         commits = await Commits.read(engine)
         committer = Committer(engine, positions, streams, commits, retention_s=config.retention_s, metrics=metrics)
@@ -78,7 +79,7 @@ async def run(config: Config) -> None:
         retention = Retention(engine, streams, config.retention_s, time.time, metrics.days_dropped)
         batches = Batches(committer, Admission(config.ingest_memory_bytes), metrics)
         stack.push_async_callback(batches.close)
-        for task in (retention.run(), _sample(engine, metrics), live.run(), committer.run()):
+        for task in (retention.run(), _sample(engine, positions, metrics), live.run(), committer.run()):
             await stack.enter_async_context(_running(task, stop))
         app = application(
             batches=batches,
@@ -130,7 +131,24 @@ async def _not_ready(engine: Engine, committer: Committer) -> str | None:
     return committer.failing()
 
 
-async def _sample(engine: Engine, metrics: Metrics) -> None:
+async def _find_holes(engine: Engine, positions: Positions, metrics: Metrics) -> None:
+    """Where the engine has set parts aside, have agents send again what was in them."""
+    aside = await parts.set_aside(engine)
+    metrics.parts_set_aside.set(len(aside))
+    for part in aside:
+        found = fields(table=part.table, day=part.day, bytes=part.bytes, path=part.path)
+        _log.error("a part is damaged and set aside, its records are in no answer; see docs/operations.md", extra=found)
+    if aside:
+        _log.info("looking for what is missing, in all records; this may take minutes")
+        try:
+            await positions.find_holes()
+        except StoreError as error:
+            _log.error("what is missing could not be found: it is not sent again", extra=fields(reason=error))
+            return
+        _log.warning("agents are asked for what is missing", extra=fields(log_files=positions.holes))
+
+
+async def _sample(engine: Engine, positions: Positions, metrics: Metrics) -> None:
     """Look at the store's size from time to time; asking at every scrape would let scrapers set the pace."""
     while True:
         try:
@@ -142,6 +160,7 @@ async def _sample(engine: Engine, metrics: Metrics) -> None:
                 metrics.store_parts.labels(table.name).set(table.parts)
                 metrics.store_rows.labels(table.name).set(table.rows)
             metrics.store_free_bytes.set(await disk.free_bytes(engine))
+            metrics.sources_holed.set(positions.holes)
         except (StoreError, OSError) as error:
             _log.warning("the store's size could not be read", extra=fields(reason=error))
         await asyncio.sleep(_SAMPLE_EVERY_S)

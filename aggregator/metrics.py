@@ -43,4 +43,6 @@ class Metrics:
         self.store_bytes = gauge("store_bytes", "Bytes on disk.", "table")
         self.store_parts = gauge("store_parts", "Active parts.", "table")
         self.store_rows = gauge("store_rows", "Rows.", "table")
+        self.parts_set_aside = gauge("parts_set_aside", "Damaged parts that no answer has.")
+        self.sources_holed = gauge("sources_with_holes", "Log files of which records are missing, until sent again.")
         self.store_free_bytes = gauge("store_free_bytes", "Bytes left on the store's disk.")

@@ -229,8 +229,11 @@ class Committer:
         committed = await self._positions.of(sources)
         now_s = self._clock()
         oldest = oldest_day(now_s, self._retention_s)
-        behind = self._positions.behind(sources)
-        planned = await asyncio.to_thread(plan, batches, committed, self._pods, oldest, int(now_s * 1e9), behind=behind)
+        behind, held = self._positions.behind(sources), self._positions.held(sources)
+        now_ns = int(now_s * 1e9)
+        planned = await asyncio.to_thread(
+            plan, batches, committed, self._pods, oldest, now_ns, behind=behind, held=held
+        )
         for insert in planned.inserts:
             await self._streams.write(insert.day, insert.streams)
             rows = self._commits.stamp(insert.rows, self._clock())

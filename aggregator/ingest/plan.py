@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from aggregator.ingest.pods import PodStreams
     from aggregator.ingest.trim import Trimmed
+    from aggregator.store.coverage import Stretch
     from wire.batch import Batch
 
 # Inserts of one group. Logs in order of time need one or two; a log whose clock jumps from day to day at every line
@@ -65,17 +66,18 @@ def plan(
     now_ns: int,
     *,
     behind: Mapping[bytes, int] = MappingProxyType({}),
+    held: Mapping[bytes, Stretch] = MappingProxyType({}),
 ) -> Plan:
     """The plan for ``batches``, given the ``committed`` positions of all their sources.
 
     ``oldest_day``: rows of earlier days, counted from 1970-01-01, count as reached but are not stored. ``behind``: the
-    position of the last row of sources that are committed beyond it.
+    position of the last row of sources that are committed beyond it. ``held``: what sources with a hole have behind it.
     """
-    trimmed = trim(batches, committed, now_ns)
+    trimmed = trim(batches, committed, now_ns, held)
     reached = {**committed, **trimmed.reached}
     stood = {**committed, **behind}
     if not trimmed.pieces:
-        return Plan((), reached, _behind(stood, reached), trimmed.refused, rows_trimmed=trimmed.rows_trimmed)
+        return Plan((), reached, _behind(stood, reached, held), trimmed.refused, rows_trimmed=trimmed.rows_trimmed)
     streams = [pods.of(batches[piece.request], piece.chunk) for piece in trimmed.pieces]
     numbers = np.array([(out.number, err.number) for out, err in streams], np.uint64)
     rows = rows_of.gather(batches, trimmed.pieces, numbers)
@@ -91,7 +93,7 @@ def plan(
     return Plan(
         tuple(_insert(number, day, rows, order, streams) for number, day in enumerate(order.days[:INSERTS_MAX])),
         reached,
-        _behind({**stood, **last}, reached),
+        _behind({**stood, **last}, reached, held),
         trimmed.refused,
         rows_new=new,
         bytes_new=int(rows.lengths[kept].sum(dtype=np.int64)),
@@ -101,9 +103,15 @@ def plan(
     )
 
 
-def _behind(rows: Mapping[bytes, int], reached: Mapping[bytes, int]) -> dict[bytes, int]:
+def _behind(rows: Mapping[bytes, int], reached: Mapping[bytes, int], held: Mapping[bytes, Stretch]) -> dict[bytes, int]:
     """The positions of last ``rows`` beyond which their sources have ``reached``."""
-    return {source: at for source, at in rows.items() if at < reached[source]}
+    found = {source: at for source, at in rows.items() if at < reached[source]}
+    for source in found.keys() & held.keys():
+        if reached[source] == held[source].end:  # the hole is filled
+            del found[source]
+        elif reached[source] > held[source].end:
+            found[source] = max(found[source], held[source].end)
+    return found
 
 
 def _insert(

@@ -159,7 +159,7 @@ def framing(
     begins = []
     for number, end in zip(piece[firsts].tolist(), ends[np.append(firsts[1:], len(ends)) - 1].tolist(), strict=True):
         source = pieces[number].chunk.source
-        begins.append(last.get(source, before[source]))
+        begins.append(pieces[number].start or last.get(source, before[source]))
         last[source] = end
     starts[firsts] = begins
     found[stored] = ends - starts - rows.lengths[stored]

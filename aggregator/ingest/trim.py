@@ -4,6 +4,9 @@ A record may take in several lines, and an agent that reads them again may join 
 below the committed position must have a record that ends there: then what stands below is stored, and what stands above
 is not. One that has not would bring lines again that are stored; its agent goes back, and reads on from the position.
 
+Where a part of the store was damaged, a source may have a hole: its position is where the hole begins, and what it has
+behind the hole, its `Stretch`, is not stored again. Once the hole is filled, the position is the stretch's end.
+
 Joint chunks are new, stored, or refused, as one: they are new only where the store stands at both starts. Of anything
 between their starts and ends, nobody knows how the record in the middle was made.
 """
@@ -12,7 +15,8 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import numpy as np
@@ -22,12 +26,18 @@ from wire.batch import Batch, Chunk, Flag
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from aggregator.store.coverage import Stretch
+
+
+_NONE: Final[Mapping[bytes, Stretch]] = MappingProxyType({})
+
 
 class Piece(msgspec.Struct, frozen=True):
     """New rows of one chunk: rows ``first`` to ``last`` (exclusive) of the columns of request ``request``.
 
     ``marker``: the position at which the store is to stand behind them, where it is none of theirs; else 0.
-    ``marker_ns``: the time of the marker's row. ``tied``: stored in one insert with the piece before it.
+    ``marker_ns``: the time of the marker's row. ``tied``: stored in one insert with the piece before it. ``start``:
+    where its first row begins, if that is not where the last row ends that was made a piece of; else 0.
     """
 
     request: int
@@ -37,6 +47,7 @@ class Piece(msgspec.Struct, frozen=True):
     marker: int = 0
     marker_ns: int = 0
     tied: bool = False
+    start: int = 0
 
 
 class Trimmed(msgspec.Struct, frozen=True):
@@ -53,10 +64,12 @@ class Trimmed(msgspec.Struct, frozen=True):
     rows_trimmed: int
 
 
-def trim(batches: Sequence[Batch], committed: Mapping[bytes, int], now_ns: int) -> Trimmed:
+def trim(
+    batches: Sequence[Batch], committed: Mapping[bytes, int], now_ns: int, held: Mapping[bytes, Stretch] = _NONE
+) -> Trimmed:
     """Compare the ``batches`` of a group, in order, with the ``committed`` position of every source in them.
 
-    ``now_ns``: the time of markers that no record stands beside.
+    ``now_ns``: the time of markers that no record stands beside. ``held``: what sources with a hole have behind it.
 
     A request counts as committed for the ones behind it. One with a hole is left out whole: its agent goes back.
     """
@@ -65,7 +78,8 @@ def trim(batches: Sequence[Batch], committed: Mapping[bytes, int], now_ns: int) 
     refused: dict[int, Chunk] = {}
     trimmed = 0
     for request, batch in enumerate(batches):
-        verdict = _trim_one(request, batch, ChainMap(reached, committed), now_ns)  # type: ignore[arg-type]  # only read
+        before = ChainMap(reached, committed)  # type: ignore[arg-type]  # only read
+        verdict = _trim_one(request, batch, before, now_ns, held)
         if isinstance(verdict, Chunk):
             refused[request] = verdict
             continue
@@ -75,7 +89,9 @@ def trim(batches: Sequence[Batch], committed: Mapping[bytes, int], now_ns: int) 
     return Trimmed(tuple(pieces), reached, refused, trimmed)
 
 
-def _trim_one(request: int, batch: Batch, committed: Mapping[bytes, int], now_ns: int) -> Trimmed | Chunk:
+def _trim_one(
+    request: int, batch: Batch, committed: Mapping[bytes, int], now_ns: int, held: Mapping[bytes, Stretch]
+) -> Trimmed | Chunk:
     """The new rows of one batch, or the chunk that has a hole before it, or a record across what is committed."""
     pieces: list[Piece] = []
     reached: dict[bytes, int] = {}
@@ -106,9 +122,18 @@ def _trim_one(request: int, batch: Batch, committed: Mapping[bytes, int], now_ns
             if new < last and (new == first or int(batch.positions[new - 1]) != position):
                 return chunk
             trimmed += new - first
-        if new < last:
-            pieces.append(Piece(request, chunk, new, last))
-        reached[chunk.source] = max(position, chunk.end)
+        stretch = held.get(chunk.source)
+        if stretch is not None and position < stretch.start <= chunk.end:
+            # Of what lies behind the hole, only the end counts; the agent reads on from there.
+            filled = max(new, first + int(np.searchsorted(batch.positions[first:last], stretch.start, "right")))
+            trimmed += last - filled
+            reached[chunk.source] = stretch.end
+        else:
+            filled = last
+            reached[chunk.source] = max(position, chunk.end)
+        if new < filled:
+            start = position if stretch is not None and position == stretch.end else 0
+            pieces.append(Piece(request, chunk, new, filled, start=start))
         first = last
     return Trimmed(tuple(pieces), reached, {}, trimmed)
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # A report that is longer is of no more use.
 TEARS_MAX: Final = 1_000
+# Sources with holes that are kept in memory, some 300 bytes each.
+HOLED_MAX: Final = 100_000
 # Files whose rows are put in order at once, to find out where they are torn.
 _TORN_MAX: Final = 100
 _LIMITS: Final = Limits(time_s=4 * 3_600.0, memory_bytes=4 << 30)
@@ -53,6 +55,20 @@ class Tear(msgspec.Struct, frozen=True):
     container: str = ""
 
 
+class Stretch(msgspec.Struct, frozen=True):
+    """What a source with a hole has behind it: bytes ``start`` to ``end`` of its file."""
+
+    start: int
+    end: int
+
+
+class Holed(msgspec.Struct):
+    """A source that lacks something in between: where the first hole begins, and what it has behind each."""
+
+    position: int | None
+    held: list[Stretch]
+
+
 class Sources(msgspec.Struct, frozen=True):
     """All log files together.
 
@@ -68,6 +84,12 @@ class Sources(msgspec.Struct, frozen=True):
     begun_late: int
     begun_late_bytes: int
     torn: int
+
+
+class _Holes(msgspec.Struct):
+    file: str
+    holes: list[tuple[int, int]]
+    reached: int
 
 
 class _Torn(msgspec.Struct):
@@ -121,6 +143,43 @@ async def tears(engine: Engine) -> list[Tear]:
         {"torn": [int(one.source) for one in torn]},
         _LIMITS,
     )
+
+
+async def holed(engine: Engine) -> dict[bytes, Holed]:
+    """Every source that lacks something before its end, its beginning included. Reads every record.
+
+    What retention dropped is taken for a hole as well: agents offer it again, and it is not stored again for its age.
+    Raises `StoreError`.
+    """
+    rows = await engine.rows(
+        "SELECT lower(hex(reinterpretAsFixedString(source))) AS file, "  # noqa: S608 - own words
+        "arraySort(groupArrayIf((start, before), start > before)) AS holes, max(end) AS reached FROM ("
+        "SELECT source, start, end, lagInFrame(end, 1, 0) OVER (PARTITION BY source ORDER BY end "
+        f"ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS before FROM ({_ROWS}) WHERE source IN "
+        f"(SELECT source FROM ({_FILES}) WHERE is_torn OR (begun > 0 AND NOT some_unframed))) GROUP BY source "
+        f"HAVING notEmpty(holes) LIMIT {HOLED_MAX + 1}",
+        _Holes,
+        None,
+        _LIMITS,
+    )
+    found = {}
+    for row in rows:
+        ends = [*(before for _, before in row.holes[1:]), row.reached]
+        held = [Stretch(start, end) for (start, _), end in zip(row.holes, ends, strict=True)]
+        found[bytes.fromhex(row.file)] = Holed(row.holes[0][1], held)
+    return found
+
+
+async def before(engine: Engine, source: bytes, start: int) -> int:
+    """The position of the last row of ``source`` that does not end behind ``start``. Looks at every row's position."""
+    (found,) = await engine.rows(
+        f"SELECT max(position) AS number FROM {LOGS} "  # noqa: S608 - a table name
+        "WHERE source = {source:UInt128} AND position <= {start:UInt64}",
+        _Count,
+        {"source": int.from_bytes(source, "little"), "start": start},
+        _LIMITS,
+    )
+    return found.number
 
 
 async def positions_agree(engine: Engine) -> bool:

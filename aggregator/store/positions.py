@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from aggregator.store import coverage
 from aggregator.store.engine import Limits
 from aggregator.store.schema import LOGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from aggregator.store.coverage import Holed, Stretch
     from aggregator.store.engine import Engine
 
 # Sources remembered, about 150 bytes each: every live file of a large cluster. Beyond it the store is asked again.
@@ -38,9 +40,19 @@ class Positions:
         self._engine = engine
         self._cached: OrderedDict[bytes, int] = OrderedDict()
         self._behind: dict[bytes, int] = {}
+        self._holed: dict[bytes, Holed] = {}
 
     def __len__(self) -> int:
         return len(self._cached)
+
+    @property
+    def holes(self) -> int:
+        """How many sources have a hole that is not filled."""
+        return len(self._holed)
+
+    async def find_holes(self) -> None:
+        """Have sources that lack something be where that begins, so that agents send it again. Reads every record."""
+        self._holed = await coverage.holed(self._engine)
 
     async def of(self, sources: Iterable[bytes]) -> dict[bytes, int]:
         """The committed position of each source, 0 for one the store does not know.
@@ -50,11 +62,18 @@ class Positions:
         """
         asked = list(dict.fromkeys(sources))
         known = {source: self._cached[source] for source in asked if source in self._cached}
+        for source in asked:
+            if source in self._holed:
+                known[source] = await self._before_hole(source, self._holed[source])
         unknown = [source for source in asked if source not in known]
         found: dict[bytes, int] = {}
         for first in range(0, len(unknown), _LOOKUP_MAX):
             found |= await self._look_up(unknown[first : first + _LOOKUP_MAX])
         return {source: known[source] if source in known else found.get(source, 0) for source in asked}
+
+    def held(self, sources: Iterable[bytes]) -> dict[bytes, Stretch]:
+        """What those sources that have a hole have behind the first."""
+        return {source: self._holed[source].held[0] for source in sources if source in self._holed}
 
     def behind(self, sources: Iterable[bytes]) -> dict[bytes, int]:
         """The position of the last row of those sources that are committed beyond it: what followed was not stored."""
@@ -63,6 +82,7 @@ class Positions:
     def committed(self, positions: Mapping[bytes, int], behind: Mapping[bytes, int]) -> None:
         """Remember what a commit reached, and where the last rows of those are that reached beyond them."""
         for source, position in positions.items():
+            self._fill(source, position)
             self._cached[source] = position
             self._cached.move_to_end(source)
             self._behind.pop(source, None)
@@ -76,6 +96,27 @@ class Positions:
         for source in sources:
             self._cached.pop(source, None)
             self._behind.pop(source, None)
+            if source in self._holed:
+                self._holed[source].position = None
+
+    def _fill(self, source: bytes, position: int) -> None:
+        """The source has reached ``position``: it may have one hole less."""
+        holed = self._holed.get(source)
+        if holed is None:
+            return
+        holed.position = position
+        holed.held = [stretch for stretch in holed.held if stretch.end > position]
+        if not holed.held:
+            del self._holed[source]
+
+    async def _before_hole(self, source: bytes, holed: Holed) -> int:
+        if holed.position is None:
+            first = holed.held[0]
+            found = await coverage.before(self._engine, source, first.start)
+            position = first.end if found == first.start else found
+            self._fill(source, position)
+            return position
+        return holed.position
 
     async def _look_up(self, sources: list[bytes]) -> dict[bytes, int]:
         rows = await self._engine.rows(

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from aggregator.ingest.plan import INSERTS_MAX, Plan, plan
 from aggregator.ingest.pods import PodStreams
+from aggregator.store.coverage import Stretch
 from tests.aggregator.records import Part, Record, batch, part, source
 from wire.batch import DAY_NS, Batch, Flag
 
@@ -19,7 +20,12 @@ TODAY = 20_000
 OLDEST = TODAY - 7
 
 
-def planned(*batches: Batch, behind: Mapping[bytes, int] | None = None, **committed: int) -> Plan:
+def planned(
+    *batches: Batch,
+    behind: Mapping[bytes, int] | None = None,
+    held: Mapping[bytes, Stretch] | None = None,
+    **committed: int,
+) -> Plan:
     known = dict.fromkeys((chunk.source for one in batches for chunk in one.chunks), 0)
     return plan(
         batches,
@@ -28,6 +34,7 @@ def planned(*batches: Batch, behind: Mapping[bytes, int] | None = None, **commit
         OLDEST,
         TODAY * DAY_NS,
         behind=behind or {},
+        held=held or {},
     )
 
 
@@ -137,6 +144,34 @@ def test_a_row_stands_also_for_what_was_not_stored_before_it() -> None:
     expired = planned(batch(days("a", OLDEST - 1, OLDEST - 1)))
     assert (expired.reached[A], expired.behind) == (2, {A: 0})
     assert stretches(planned(batch(part("a", 2, [9])), a=2, behind=expired.behind)) == {A: [(0, 9)]}
+
+
+def test_what_stands_behind_a_hole_is_not_stored_again() -> None:
+    """The store has 0 to 20 and 40 to 60; the agent sends all from 20 on."""
+    rest = part("a", 20, [30, 40, 50, 60, 70, 80])
+    found = planned(batch(rest), a=20, held={A: Stretch(40, 60)})
+    assert stretches(found) == {A: [(20, 30), (30, 40)]}
+    assert (found.reached[A], found.rows_trimmed, found.behind) == (60, 4, {})
+    then = planned(batch(part("a", 60, [70, 80])), a=60)
+    assert stretches(then) == {A: [(60, 70), (70, 80)]}
+
+
+def test_a_hole_is_filled_bit_by_bit_and_what_follows_may_come_with_it() -> None:
+    held = {A: Stretch(40, 60)}
+    found = planned(
+        batch(part("a", 20, [30])), batch(part("a", 30, [40, 50])), batch(part("a", 50, [60, 70])), a=20, held=held
+    )
+    assert stretches(found) == {A: [(20, 30), (30, 40), (60, 70)]}
+    assert (found.reached[A], found.behind) == (70, {})
+    part_of_it = planned(batch(Part(A, 20, (Record(30),), end=35)), a=20, held=held)
+    assert (part_of_it.reached[A], part_of_it.behind) == (35, {A: 30})
+
+
+def test_a_hole_whose_rest_is_gone_is_filled_by_a_gap() -> None:
+    gap = Part(A, 20, (Record(40, b"{}", flags=Flag.GAP), Record(50)))
+    found = planned(batch(gap), a=20, held={A: Stretch(40, 60)})
+    assert stretches(found) == {A: [(20, 40)]}
+    assert found.reached[A] == 60
 
 
 def test_markers_stand_for_the_end_of_a_file_whose_last_line_is_in_the_next() -> None:

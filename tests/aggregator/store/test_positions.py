@@ -6,6 +6,9 @@ import msgspec
 import pytest
 
 from aggregator.ingest.committer import Stored
+from aggregator.store import coverage
+from aggregator.store.coverage import Stretch
+from aggregator.store.schema import LOGS
 from tests.aggregator.records import Part, Record, batch, part, source
 from tests.aggregator.stand import Stand, open_stand
 
@@ -70,3 +73,48 @@ async def test_the_ends_of_joint_chunks_are_durable(tmp_path: Path) -> None:
         assert await stand.positions.of([source("a"), source("b")]) == {source("a"): 70, source("b"): 30}
         assert await stand.commit(batch(*parts)) == [Stored({source("a"): 70, source("b"): 30})]
         assert stand.metric("rows_trimmed_total") == 1
+
+
+@pytest.fixture
+async def holed(stand: Stand) -> Stand:
+    """A store that lacks of x bytes 0 to 10, 20 to 30 and 50 to 60, and nothing of y."""
+    await stand.commit(batch(part("x", 0, [10, 20, 30, 40, 50, 60, 70]), part("y", 0, [5])))
+    of_x = f"source = toUInt128('{int.from_bytes(source('x'), 'little')}')"
+    await stand.engine.execute(
+        f"ALTER TABLE {LOGS} DELETE WHERE {of_x} AND position IN (10, 30, 60) SETTINGS mutations_sync = 2"
+    )
+    stand.positions.forget([source("x"), source("y")])
+    await stand.positions.find_holes()
+    return stand
+
+
+async def test_a_source_with_holes_stands_where_the_first_begins(holed: Stand) -> None:
+    x, y = source("x"), source("y")
+    assert holed.positions.holes == 1
+    assert await holed.positions.of([x, y]) == {x: 0, y: 5}
+    assert holed.positions.held([x, y]) == {x: Stretch(10, 20)}
+
+
+async def test_holes_are_filled_one_after_the_other(holed: Stand) -> None:
+    everything = [10, 20, 30, 40, 50, 60, 70, 80]
+    stands: list[int] = []
+    while not stands or stands[-1] < 80:
+        at = (await holed.positions.of([source("x")]))[source("x")]
+        await holed.commit(batch(part("x", at, [position for position in everything if position > at])))
+        stands.append((await holed.positions.of([source("x")]))[source("x")])
+    assert stands == [20, 50, 70, 80]
+    assert holed.positions.holes == 0
+    assert [row.position for row in await holed.rows() if row.source == "x"] == everything
+    assert (await coverage.files(holed.engine)).torn == 0
+    # Known by the store itself.
+    holed.positions.forget([source("x")])
+    assert await holed.positions.of([source("x")]) == {source("x"): 80}
+
+
+@pytest.mark.parametrize(("sent", "stands"), [([10], 20), ([10, 20, 30], 20), ([5], 5), ([5, 10], 20)])
+async def test_after_a_failure_the_store_is_asked_how_far_a_hole_is_filled(
+    holed: Stand, sent: list[int], stands: int
+) -> None:
+    await holed.commit(batch(part("x", 0, sent)))
+    holed.positions.forget([source("x")])
+    assert await holed.positions.of([source("x")]) == {source("x"): stands}
