@@ -66,11 +66,13 @@ class Carried(msgspec.Struct, frozen=True, eq=False):
     """The ``records`` of two segments: the end of a file, and the beginning of the next one.
 
     ``position``: reached in the next one; ``line_start``: the beginning of the line that it lies in, or itself.
+    ``left_out``: bytes missing of each record that was cut.
     """
 
     records: Records
     position: int
     line_start: int
+    left_out: list[int]
 
     def leave(self, before: LogFile, file: LogFile) -> None:
         """Have ``before`` and ``file`` read on behind the records, which are shipped."""
@@ -168,10 +170,10 @@ class Carry:
         starts = [int(joined.held[0]), -1 if assembly.open_start is None else assembly.open_start]
         if any(0 <= start < border for start in starts):
             return Verdict.WAIT
-        return _carried(joined.records, border, head)
+        return _carried(joined.records, border, head, assembly)
 
 
-def _carried(found: Records, border: int, head: bytes) -> Carried | Verdict:
+def _carried(found: Records, border: int, head: bytes, assembly: Assembly) -> Carried | Verdict:
     """Of the records of both files, those up to the last one that began below ``border``, where the first one ends."""
     begun = np.flatnonzero(found.starts < border)
     count = int(begun[-1]) + 1 if begun.size else 0
@@ -195,7 +197,8 @@ def _carried(found: Records, border: int, head: bytes) -> Carried | Verdict:
         np.array([own, count - own], np.int64),
         np.array([border, position], np.int64),
     )
-    return Carried(records, position, head.rfind(b"\n", 0, position) + 1)
+    left_out = assembly.take_left_out(border + position)
+    return Carried(records, position, head.rfind(b"\n", 0, position) + 1, left_out)
 
 
 def _lies_apart(times: np.ndarray[tuple[int], np.dtype[np.int64]], own: int, open_ns: int | None) -> bool:

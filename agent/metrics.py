@@ -36,6 +36,12 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        self.truncated_records = Counter(
+            "logboom_agent_truncated_records", "Records that were cut, for they are too long.", registry=registry
+        )
+        self.truncated_bytes = Counter(
+            "logboom_agent_truncated_bytes", "Bytes left out of records that are too long.", registry=registry
+        )
         self.batches = Counter(
             "logboom_agent_batches", "Answers to batches, by what they said.", ["outcome"], registry=registry
         )

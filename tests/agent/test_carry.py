@@ -8,6 +8,7 @@ import pytest
 
 from agent.batch import halves
 from agent.carry import DECIDED_WITHIN_S, HELD_ON_S
+from agent.overlong import note
 from agent.rules import Rule, Rules
 from tests.agent.rotated import ERR, LATE_NS, LIVE, OUT, ROTATED, WEB, WRITTEN_NS, Session, Writer
 from tests.agent.tailing import Clock, pack
@@ -209,7 +210,7 @@ def test_a_long_line_goes_on_as_far_as_records_may(session: Session, writer: Wri
     pieces = [("x" * 16_000) for _ in range(70)]
     put(session, writer, p(writer, "one "), p(writer, *pieces) + writer.lines(["end", "after"]))
     session.drain()
-    assert [len(body) for body in bodies(session)] == [1 << 20, len("after")]
+    assert [len(body) for body in bodies(session)] == [(1 << 20) + len(note(71_431)), len("after")]
     assert flags(session) == [Flag.JOINED | Flag.TRUNCATED, 0]
 
 
