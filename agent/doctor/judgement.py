@@ -43,7 +43,7 @@ _STEPS: Final = {
     ),
     "protocol": (
         "the aggregator does not take batches of this agent",
-        "upgrade the aggregator before its agents; the agent waits and loses nothing meanwhile",
+        "upgrade the older of both, the aggregator first where you can; the agent waits and loses nothing meanwhile",
     ),
 }
 _TOKEN: Final = (
