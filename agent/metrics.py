@@ -110,7 +110,9 @@ class Metrics:
             registry=registry,
         )
         self.open_files = Gauge("logboom_agent_open_files", "Log files held open.", registry=registry)
-        self.lag_bytes = Gauge("logboom_agent_lag_bytes", "Bytes in log files, not yet committed.", registry=registry)
+        self.lag_bytes = Gauge(
+            "logboom_agent_lag_bytes", "Bytes of whole lines in log files, not yet committed.", registry=registry
+        )
         self.lag_seconds = Gauge(
             "logboom_agent_lag_seconds",
             "For how long, at least, the oldest byte not yet committed has been in its file.",

@@ -34,7 +34,9 @@ _WELCOME: Final = """logboom agent on {node}: sends this node's pod logs to the 
 class FileStatus(msgspec.Struct, frozen=True):
     """One followed file. Sizes and offsets in bytes; ``source``: 32 hex digits, empty before its first line is there.
 
-    ``lag_seconds``: for how long, at least, the oldest byte that is not committed has been in the file.
+    ``lag_bytes``: of whole lines that are not committed; ``lag_seconds``: for how long, at least, the oldest of them
+    has been in the file. ``unfinished_bytes``: of a last line that has no end yet. ``damaged``: what cannot be unpacked
+    of it is lost, a gap record says so.
     """
 
     path: str
@@ -50,6 +52,8 @@ class FileStatus(msgspec.Struct, frozen=True):
     lag_seconds: float
     open: bool
     deleted: bool
+    unfinished_bytes: int
+    damaged: bool
 
 
 class ContainerStatus(msgspec.Struct, frozen=True):
@@ -188,4 +192,6 @@ def _file(file: LogFile, now_s: float) -> FileStatus:
         round(now_s - file.behind_since_s, 3) if file.lag_bytes else 0.0,
         file.fd is not None,
         not file.listed,
+        file.unfinished_bytes,
+        file.spoilt,
     )

@@ -184,6 +184,15 @@ def _of_file(file: File) -> Problem | None:
             f"{file.lag_bytes} bytes are not stored, and the agent's /status does not list it",
             "look for its name in the agent's log; a file that is new is there within seconds",
         )
+    if file.state == "damaged":
+        return Problem(
+            "note",
+            "damaged",
+            file.path,
+            "a compressed log is damaged",
+            "what could be unpacked of it was read; a gap record stands for the rest",
+            "nothing brings it back; if there are more, look into the node's kernel log (dmesg): it may be the disk",
+        )
     if file.state == "behind" and file.lag_seconds is not None and file.lag_seconds > LAG_MOST_S:
         return Problem(
             "problem",

@@ -8,7 +8,7 @@ import msgspec
 
 Severity: TypeAlias = Literal["problem", "note"]
 StepName: TypeAlias = Literal["name", "connect", "tls", "status", "token", "protocol"]
-State: TypeAlias = Literal["stored", "behind", "not read", "empty", "unreadable", "unknown"]
+State: TypeAlias = Literal["stored", "behind", "not read", "empty", "unreadable", "damaged", "unknown"]
 
 
 def encodable(text: str) -> str:
@@ -51,7 +51,8 @@ class File(msgspec.Struct, frozen=True):
     if none follows the file. ``lag_bytes``: complete lines not committed; ``lag_seconds``: for how long, at least.
 
     ``state``: ``stored`` (every complete line), ``behind``, ``not read`` (there is more, and the running agent does not
-    follow the file), ``empty`` (no complete line yet), ``unreadable``, ``unknown`` (the store was not asked).
+    follow the file), ``empty`` (no complete line yet), ``unreadable``, ``damaged`` (the running agent could not unpack
+    it further: a gap record stands for the rest, which does not lag), ``unknown`` (the store was not asked).
     """
 
     path: str

@@ -25,6 +25,7 @@ class Followed(msgspec.Struct, frozen=True):
     source: str = ""
     read: int = 0
     lag_seconds: float = 0.0
+    damaged: bool = False
 
 
 class _Status(msgspec.Struct, frozen=True):

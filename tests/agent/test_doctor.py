@@ -477,6 +477,25 @@ def test_wrong_options_are_another_exit_code(arguments: list[str], said: str) ->
     assert said in done.output
 
 
+async def test_a_damaged_file_and_a_long_last_line_without_an_end_do_not_lag(
+    tree: Tree, stand: tuple[Stand, str], until: Callable[[Callable[[], bool]], Awaitable[None]]
+) -> None:
+    aggregator, url = stand
+    live = tree.write("a_pod_u1/web/0.log", line(1), line(2).rstrip() + b"x" * 200_000)
+    packed = tree.write("a_pod_u1/web/0.log.20230405-022934.gz", *map(line, range(10, 5000)))
+    content = packed.read_bytes()
+    packed.write_bytes(content[: len(content) // 2] + bytes(100) + content[len(content) // 2 + 100 :])
+    os.utime(packed, (0, 0))
+    async with running(aggregator, tree, url).agent() as agent:
+        rows = aggregator.rows.values
+        await until(lambda: len(rows()) == 2 and any(row.flags for mine in rows() for row in mine))
+        report = await examine(tree, url, "--listen", agent.removeprefix("http://"))
+        assert [(file.state, file.lag_bytes) for file in report.files] == [("stored", 0), ("damaged", 0)]
+        assert report.files[0].complete == len(line(1))
+        assert kinds(report) == [("damaged", packed.name)]
+    assert live.stat().st_size > 200_000
+
+
 async def test_options_come_from_environment_and_file_as_the_agents(tree: Tree, stand: tuple[Stand, str]) -> None:
     config = tree.pods.parent / "agent.toml"
     config.write_text(f'pods-dir = "{tree.pods}"\naggregator-url = "http://127.0.0.1:1"\nlisten = ":0"\n')

@@ -458,6 +458,8 @@ async def test_status_says_where_every_file_stands(node: Node, aggregator: Aggre
             "lag_seconds": 0.0,
             "open": True,
             "deleted": False,
+            "unfinished_bytes": 0,
+            "damaged": False,
         }
         assert found == expected
         metrics = (await get(f"{url}/metrics"))[1].decode()

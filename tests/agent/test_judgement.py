@@ -64,6 +64,7 @@ def file(**changes: object) -> Report:
         (file(lag_seconds=LAG_MOST_S), []),
         (file(lag_seconds=LAG_MOST_S + 1), ["problem behind"]),
         (file(state="not read"), ["problem not-read"]),
+        (file(state="damaged"), ["note damaged"]),
         (file(state="empty", committed=None, lag_bytes=None, lag_seconds=None), []),
     ],
 )
