@@ -36,6 +36,11 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        self.carried_records = Counter(
+            "logboom_agent_carried_records",
+            "Records that go on in the next file after a rotation, read as one.",
+            registry=registry,
+        )
         self.truncated_records = Counter(
             "logboom_agent_truncated_records", "Records that were cut, for they are too long.", registry=registry
         )

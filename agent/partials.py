@@ -119,8 +119,8 @@ class OpenLines:
     def __init__(self) -> None:
         self._by_stream: dict[int, _OpenLine] = {}  # the older first
 
-    def __bool__(self) -> bool:
-        return bool(self._by_stream)
+    def __len__(self) -> int:
+        return len(self._by_stream)
 
     @property
     def size_bytes(self) -> int:

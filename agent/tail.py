@@ -312,6 +312,7 @@ class Tail:
             return before
         if isinstance(found, Carried):
             self._carried.append(self._round(found.records, [before, file], joint=True))
+            self._metrics.carried_records.inc(found.count)
             if found.left_out:
                 self._overlong.count(file.entry.path, found.left_out)
             found.leave(before, file)

@@ -122,6 +122,11 @@ def _of_agent(agent: Running, report: Report) -> Iterator[Problem]:
     if agent.refused:
         remedy = "a gap record stands in its place; the agent's log names the container"
         yield Problem("problem", "agent-refused", agent.address, "a record was refused", agent.refused, remedy)
+    for lost in agent.lost:
+        where = f"{lost.namespace}/{lost.pod}/{lost.container}"
+        why = f"{lost.lost_bytes} bytes are known to be lost since the agent began to follow it"
+        remedy = "gap records in its stream say why, as does GET /completeness of the aggregator"
+        yield Problem("note", "lost", where, "a part of a log is lost", why, remedy)
 
 
 def _of_obstacle(obstacle: Obstacle, report: Report) -> Problem:

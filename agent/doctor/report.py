@@ -88,8 +88,20 @@ class Aggregator(msgspec.Struct, frozen=True):
     steps: tuple[Step, ...]
 
 
+class Lost(msgspec.Struct, frozen=True):
+    """A container of which ``lost_bytes`` are known to be lost since the running agent began to follow it."""
+
+    namespace: str
+    pod: str
+    container: str
+    lost_bytes: int
+
+
 class Running(msgspec.Struct, frozen=True):
-    """The agent at ``address``; ``answers`` is false if none does, and then ``error`` says why."""
+    """The agent at ``address``; ``answers`` is false if none does, and then ``error`` says why.
+
+    ``pods_dir``: empty if it does not say. ``lost``: the containers of which it knows something to be lost.
+    """
 
     address: str
     answers: bool
@@ -100,6 +112,8 @@ class Running(msgspec.Struct, frozen=True):
     trouble: str = ""
     refused: str = ""
     inotify: bool | None = None
+    pods_dir: str = ""
+    lost: tuple[Lost, ...] = ()
 
 
 class Limits(msgspec.Struct, frozen=True):

@@ -214,6 +214,25 @@ def test_a_long_line_goes_on_as_far_as_records_may(session: Session, writer: Wri
     assert flags(session) == [Flag.JOINED | Flag.TRUNCATED, 0]
 
 
+def test_records_that_go_on_are_counted(session: Session, writer: Writer) -> None:
+    def counted() -> float:
+        return session.node.metric("carried_records_total")
+
+    # Both streams have one; the line between goes along, and goes on in nothing.
+    both = p(writer, "one ") + p(writer, "two ", stream=ERR)
+    put(session, writer, both, writer.lines(["1"]) + writer.lines(["2"], ERR) + writer.lines(["after"]))
+    session.drain()
+    assert bodies(session) == ["one 1", "two 2", "after"]
+    assert counted() == 2
+
+
+def test_records_that_do_not_go_on_are_not_counted(session: Session, writer: Writer) -> None:
+    put(session, writer, writer.lines(["one"]), writer.lines(["two"]))
+    session.drain()
+    assert bodies(session) == ["one", "two"]
+    assert session.node.metric("carried_records_total") == 0
+
+
 def test_nothing_is_carried_into_a_file_of_which_something_is_stored(session: Session, writer: Writer) -> None:
     put(session, writer, writer.lines(HEAD), writer.lines(REST))
     session.look()

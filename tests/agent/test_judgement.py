@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from agent.doctor.judgement import _TOLD_MOST, LAG_MOST_S, judge
-from agent.doctor.report import Aggregator, File, Limits, Obstacle, Owner, Problem, Report, Running
+from agent.doctor.report import Aggregator, File, Limits, Lost, Obstacle, Owner, Problem, Report, Running
 from agent.doctor.tables import render
 
 LIMITS = Limits(
@@ -59,6 +59,7 @@ def file(**changes: object) -> Report:
         (agent(cluster="", aggregator="http://b"), ["problem agent-differs", "problem agent-differs"]),
         (agent(trouble="503"), ["problem agent-trouble"]),
         (agent(refused="names: …"), ["problem agent-refused"]),
+        (agent(lost=(Lost("a", "b", "d", 7), Lost("a", "b", "e", 9))), ["note lost", "note lost"]),
         (agent(answers=False), ["note agent-absent"]),
         (agent(answers=False, address=""), []),
         (file(lag_seconds=LAG_MOST_S), []),
