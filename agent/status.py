@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -79,12 +80,13 @@ class ContainerStatus(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """The answer of `/status`."""
+    """The answer of `/status`. ``pods_dir``: an absolute path."""
 
     node: str
     cluster: str
     agent: str
     aggregator: str
+    pods_dir: str
     trouble: str
     refused: str
     inotify: bool
@@ -105,6 +107,8 @@ def status_app(  # noqa: PLR0917 - one of each part, all different
     metrics: Metrics,
 ) -> web.Application:
     """The agent's own HTTP server."""
+    # As JSON can hold it: a name may be any bytes.
+    pods_dir = str(Path(watch.pods_dir).absolute()).encode("utf-8", "backslashreplace").decode()
 
     async def not_ready() -> str | None:
         if not watch.scans:
@@ -133,6 +137,7 @@ def status_app(  # noqa: PLR0917 - one of each part, all different
                 origin.cluster,
                 origin.agent,
                 aggregator_url,
+                pods_dir,
                 trouble,
                 shipper.refused,
                 watch.has_inotify,

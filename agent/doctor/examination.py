@@ -26,6 +26,7 @@ from wire.answers import SOURCES_PER_REQUEST_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from agent.config import Config
     from agent.doctor.report import State
@@ -60,7 +61,7 @@ async def examine(config: Config) -> Report:
         importlib.metadata.version("logboom"),
         config.node_name,
         config.cluster,
-        encodable(str(config.pods_dir)),
+        _absolute(config.pods_dir),
         os.geteuid(),
         capabilities(),
         aggregator,
@@ -70,6 +71,10 @@ async def examine(config: Config) -> Report:
         (),
     )
     return msgspec.structs.replace(report, problems=judge(report, survey.obstacles))
+
+
+def _absolute(path: Path) -> str:
+    return encodable(str(path.absolute()))
 
 
 def _look(survey: Survey, cluster: str) -> list[_Identified]:

@@ -106,6 +106,7 @@ def _of_agent(agent: Running, report: Report) -> Iterator[Problem]:
         (report.node, agent.node, "--node-name"),
         (report.cluster, agent.cluster, "--cluster"),
         (report.aggregator.url, agent.aggregator, "--aggregator-url"),
+        (report.pods_dir, agent.pods_dir or report.pods_dir, "--pods-dir"),
     ):
         if mine != its:
             yield Problem(
@@ -114,7 +115,7 @@ def _of_agent(agent: Running, report: Report) -> Iterator[Problem]:
                 agent.address,
                 f"the agent that runs has another {option}",
                 f"it has {its!r}, doctor was given {mine!r}",
-                f"give doctor the agent's options; positions of another {option} may be others",
+                f"give doctor the agent's options; files and positions of another {option} may be others",
             )
     if agent.trouble:
         remedy = "see the aggregator above; the agent tries again by itself"

@@ -151,7 +151,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """Everything `logboom-agent doctor` finds."""
+    """Everything `logboom-agent doctor` finds. ``pods_dir``: an absolute path."""
 
     version: str
     node: str

@@ -500,11 +500,23 @@ async def test_what_the_running_agent_knows_to_be_lost_is_told(tree: Tree, stand
         async with asyncio.timeout(30):
             while not (report := await examine(tree, url, "--listen", listen)).agent.lost:
                 pass
+    assert report.agent.pods_dir == str(tree.pods)
     (lost,) = report.agent.lost
     assert (lost.namespace, lost.pod, lost.container) == ("a", "pod", "web")
     assert 0 < lost.lost_bytes < 10_000 * len(long)
     assert ("lost", "web") in kinds(report)
     assert f"lost     {lost.lost_bytes / (1 << 20):.1f} MiB of 1 container" in render(report)
+
+
+async def test_an_agent_that_reads_another_directory(tree: Tree, stand: tuple[Stand, str]) -> None:
+    aggregator, url = stand
+    node = running(aggregator, tree, url)
+    node.config = msgspec.structs.replace(node.config, pods_dir=tree.pods.parent / "others")
+    async with node.agent() as agent:
+        report = await examine(tree, url, "--listen", agent.removeprefix("http://"))
+    (problem,) = (each for each in report.problems if each.kind == "agent-differs")
+    assert problem.what == "the agent that runs has another --pods-dir"
+    assert problem.why == f"it has '{tree.pods.parent}/others', doctor was given '{tree.pods}'"
 
 
 async def test_a_damaged_file_and_a_long_last_line_without_an_end_do_not_lag(

@@ -57,6 +57,8 @@ def file(**changes: object) -> Report:
         (limits(max_user_watches=None, max_queued_events=None, disk_bytes=None, disk_free_bytes=None), []),
         (agent(node="m"), ["problem agent-differs"]),
         (agent(cluster="", aggregator="http://b"), ["problem agent-differs", "problem agent-differs"]),
+        (agent(pods_dir="/p"), []),
+        (agent(pods_dir="/other"), ["problem agent-differs"]),
         (agent(trouble="503"), ["problem agent-trouble"]),
         (agent(refused="names: …"), ["problem agent-refused"]),
         (agent(lost=(Lost("a", "b", "d", 7), Lost("a", "b", "e", 9))), ["note lost", "note lost"]),
