@@ -36,6 +36,7 @@ escapes      what is escaped in its text
 parsing      the lines of what was read, by the parser of each file
 assemble     partial lines to records, and the positions of records
 partials     which partial lines make one record, and when
+overlong     what is left out of lines over the limit
 shapes       what records look like, by their first bytes
 traces       what each runtime writes of a trace
 multiline    which records continue the one before

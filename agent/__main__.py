@@ -17,6 +17,7 @@ from agent.app import run
 from agent.config import Config, options
 from agent.doctor.command import doctor
 from agent.errors import GapRefusedError
+from service.environment import warn_of_unknown
 from service.logs import configure
 from service.options import refuse_options_before, text_of
 
@@ -39,6 +40,7 @@ def main(ctx: click.Context, /, **values: Any) -> None:
         return
     config = Config(**values)
     configure(config.log_level, config.log_format)
+    warn_of_unknown(ctx.command)
     try:
         _run(config)
     except OSError as error:

@@ -92,13 +92,16 @@ class Assembly:
     ``floor``: the position that is read on from, then the one reached: every record to come lies above it; those at or
     below are known already, and dropped. Reading anywhere else takes a new assembly, which makes the same of it: so to
     lose this is no loss. Holds at most the longest record's bytes a stream.
+
+    ``left_out``: bytes missing of each record that was cut and not asked for by `take_left_out`, by its position.
     """
 
-    __slots__ = ("floor", "open_lines")
+    __slots__ = ("floor", "left_out", "open_lines")
 
     def __init__(self, floor: int = 0) -> None:
         self.floor = floor
         self.open_lines = OpenLines()
+        self.left_out: dict[int, int] = {}
 
     @property
     def open_bytes(self) -> int:
@@ -121,7 +124,13 @@ class Assembly:
         found = [record for record in records if record.position > self.floor]
         if found:
             self.floor = found[-1].position
+            self.left_out.update({record.position: record.left_out for record in found if record.left_out})
         return found
+
+    def take_left_out(self, end: int) -> list[int]:
+        """Bytes left out of each record up to the position ``end``, which is delivered; once of each."""
+        found = [position for position in self.left_out if position <= end]
+        return [self.left_out.pop(position) for position in found]
 
     def reach(self, end: int) -> int:
         """The position reached after lines up to ``end``, and what was delivered before: the new floor."""
@@ -144,7 +153,7 @@ def assemble(
 ) -> Assembled:
     """The records that ``lines`` complete; ``assemblies``, one a segment and each of another file, hold the rest.
 
-    A record keeps its first ``record_bytes_max`` bytes, and is flagged TRUNCATED if it had more.
+    A record keeps its first ``record_bytes_max`` bytes; if it had more it is flagged TRUNCATED and says so.
     """
     columns: _Columns = (
         lines.times,
@@ -162,7 +171,7 @@ def assemble(
         if segment.size and (assembly.open_lines or assembly.floor > segment.position)
     ]
     if pending or lines.partial.any() or lines.lengths.max(initial=0) > record_bytes_max:
-        spans = _spans(lines, assemblies, pending, record_bytes_max)
+        spans = _spans(lines, assemblies, segments, pending, record_bytes_max)
         columns, text = _with(columns, text, spans)
         rows = rows.copy()
         for span in spans:
@@ -192,6 +201,7 @@ def flush(assembly: Assembly, position: int) -> Records | None:
 def _spans(
     lines: Lines,
     assemblies: Sequence[Assembly],
+    segments: Sequence[Segment],
     pending: Sequence[int],
     record_bytes_max: int,
 ) -> list[_Span]:
@@ -218,7 +228,8 @@ def _spans(
         row = begin
         while row < bounds[segment] and (is_odd[row] or assembly.open_lines or starts[row] < assembly.floor):
             text = texts[begins[row] : begins[row] + sizes[row]]
-            line = Line(starts[row], ends[row], times[row], flags[row], partial[row], text)
+            left_out = segments[segment].left_out if row == bounds[segment] - 1 else 0
+            line = Line(starts[row], ends[row], times[row], flags[row], partial[row], text, left_out)
             records += assembly.open_lines.take(line, record_bytes_max)
             row += 1
         spans.append(_Span(segment, begin, row, assembly.above_floor(records)))

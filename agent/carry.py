@@ -66,11 +66,14 @@ class Carried(msgspec.Struct, frozen=True, eq=False):
     """The ``records`` of two segments: the end of a file, and the beginning of the next one.
 
     ``position``: reached in the next one; ``line_start``: the beginning of the line that it lies in, or itself.
+    ``left_out``: bytes missing of each record that was cut. ``count``: how many go on in the next file, at least.
     """
 
     records: Records
     position: int
     line_start: int
+    left_out: list[int]
+    count: int
 
     def leave(self, before: LogFile, file: LogFile) -> None:
         """Have ``before`` and ``file`` read on behind the records, which are shipped."""
@@ -168,11 +171,14 @@ class Carry:
         starts = [int(joined.held[0]), -1 if assembly.open_start is None else assembly.open_start]
         if any(0 <= start < border for start in starts):
             return Verdict.WAIT
-        return _carried(joined.records, border, head)
+        return _carried(joined.records, border, head, assembly, len(before.assembly.open_lines))
 
 
-def _carried(found: Records, border: int, head: bytes) -> Carried | Verdict:
-    """Of the records of both files, those up to the last one that began below ``border``, where the first one ends."""
+def _carried(found: Records, border: int, head: bytes, assembly: Assembly, opened: int) -> Carried | Verdict:
+    """Of the records of both files, those up to the last one that began below ``border``, where the first one ends.
+
+    ``opened``: lines that were open there.
+    """
     begun = np.flatnonzero(found.starts < border)
     count = int(begun[-1]) + 1 if begun.size else 0
     position = int(found.positions[count - 1]) - border if count else 0
@@ -195,7 +201,10 @@ def _carried(found: Records, border: int, head: bytes) -> Carried | Verdict:
         np.array([own, count - own], np.int64),
         np.array([border, position], np.int64),
     )
-    return Carried(records, position, head.rfind(b"\n", 0, position) + 1)
+    left_out = assembly.take_left_out(border + position)
+    # Of both streams one; what interleaves may have a position in the first file all the same.
+    crossing = max(1, opened, int(np.count_nonzero(found.starts[own:count] < border)))
+    return Carried(records, position, head.rfind(b"\n", 0, position) + 1, left_out, crossing)
 
 
 def _lies_apart(times: np.ndarray[tuple[int], np.dtype[np.int64]], own: int, open_ns: int | None) -> bool:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final
 import aiohttp
 import msgspec
 
-from agent.errors import RefusedError, UnavailableError
+from agent.errors import OtherBuildError, RefusedError, UnavailableError
 from agent.trust import Trust
 from service.token import TokenFileError, read_tokens
 from wire.answers import STORE_HEADER, Committed, Refusal
-from wire.codec import CONTENT_ENCODING, CONTENT_TYPE, POSITION_MAX, RULES
+from wire.codec import BUILD_RULES, CONTENT_ENCODING, CONTENT_TYPE, POSITION_MAX, RULES
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -179,7 +179,9 @@ def _meaning(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
             raise UnavailableError(f"{status}: {_refusal(body).error}; see --token-file")
         case 413:
             raise RefusedError(_refusal(body).parameter or "size", _refusal(body).error, too_large=True)
-        case 400 if _refusal(body).parameter in RULES.keys() - {"version"}:
+        case 400 if _refusal(body).parameter in BUILD_RULES:
+            raise OtherBuildError(f"{status}: {_refusal(body).error}; agent and aggregator are of different versions")
+        case 400 if _refusal(body).parameter in RULES:
             raise RefusedError(_refusal(body).parameter, _refusal(body).error)
         case _:  # also 400 for reasons that are the agent's or the way's, not the records': waiting loses nothing
             raise UnavailableError(f"{status}: {_refusal(body).error}", _retry_after_s(headers.get("Retry-After")))

@@ -12,6 +12,10 @@ class UnavailableError(Exception):
         self.retry_after_s = retry_after_s
 
 
+class OtherBuildError(UnavailableError):
+    """The aggregator does not know the form of this agent's batches; it will, once both are of one version."""
+
+
 class RefusedError(Exception):
     """The aggregator will never take this batch; ``rule`` names what it broke, ``too_large`` that less may pass."""
 

@@ -233,8 +233,8 @@ class GzippedFile(LogFile):
             pieces.append(piece)
         return b"".join(pieces), False
 
-    def unpack(self, kept_bytes_max: int) -> tuple[bytes, int] | None:
-        """The next whole lines, and the offset of the first; None if this step found none.
+    def unpack(self, kept_bytes_max: int) -> tuple[bytes, int, int] | None:
+        """The next whole lines, the offset of the first, and what is left out of the last; None if there are none yet.
 
         Of a line longer than ``kept_bytes_max`` perhaps only the beginning, placed so that its end lies where it does.
         Raises `UnpackError`, `OSError`.
@@ -299,22 +299,22 @@ class GzippedFile(LogFile):
         self.read = self._open_at
         return True
 
-    def _cut(self, data: bytes, kept_bytes_max: int) -> tuple[bytes, int] | None:
+    def _cut(self, data: bytes, kept_bytes_max: int) -> tuple[bytes, int, int] | None:
         if self._left_out:
             end = data.find(b"\n") + 1
             if not end:
                 self._left_out += len(data)
                 return None
-            line = self._held + b"\n"
-            self.read += len(self._held) + self._left_out + end
+            line, left_out = self._held + b"\n", self._left_out + end - 1
+            self.read += len(line) + left_out
             self._held, self._left_out, self._ahead = b"", 0, data[end:]
-            return line, self.read - len(line)
+            return line, self.read - len(line), left_out
         block = self._held + data
         end = block.rfind(b"\n") + 1
         start = self.read
         self.read += end
         self._keep_open(block[end:], kept_bytes_max)
-        return (block[:end], start) if end else None
+        return (block[:end], start, 0) if end else None
 
     def _keep_open(self, line: bytes, kept_bytes_max: int) -> None:
         """Hold the open ``line``: of one that is too long the beginning."""

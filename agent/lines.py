@@ -31,12 +31,14 @@ class Segment(msgspec.Struct, frozen=True):
     """Whole lines of one file inside a block.
 
     ``size``: bytes in the block, may be 0. ``position``: offset in the file of the first of them. ``time``: ns, what a
-    malformed first line gets: the time of the line before it in the file, else the file's mtime.
+    malformed first line gets: the time of the line before it in the file, else the file's mtime. ``left_out``: bytes at
+    the end of the last line that are not in the block, for it is too long.
     """
 
     size: int
     position: int
     time: int
+    left_out: int = 0
 
 
 class Lines(msgspec.Struct, frozen=True, eq=False):

@@ -301,14 +301,29 @@ class LogFile:
         return self.searched >= self.size if self.is_copy else self.placed and self.committed >= self.size
 
     @property
+    def whole(self) -> int:
+        """Up to where lines are whole; up to the size, as long as the end of the last one has not been looked for."""
+        return self.read if self.searched >= self.size else self.size
+
+    @property
+    def unfinished_bytes(self) -> int:
+        """What there is of a last line that has no end yet. It cannot be stored before, unless the file is over."""
+        return 0 if self.is_copy or self.spoilt else max(0, self.size - self.whole)
+
+    @property
     def lag_bytes(self) -> int:
-        """What is in the file and not yet committed."""
-        return 0 if self.is_copy else max(0, self.size - self.committed)
+        """What could be committed and is not: whole lines. What is left of a file that is spoilt is lost."""
+        return 0 if self.is_copy or self.is_lost else max(0, self.whole - self.committed)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether nothing of it can be read, ever."""
+        return self.spoilt and self.source is None
 
     def note_lag(self, now_s: float) -> None:
         """Remember how long something has not been committed; to be called now and then."""
-        if self.finished or (self.placed and self.committed >= self.behind_of):
-            self.behind_of, self.behind_since_s = self.size, now_s
+        if self.finished or not self.lag_bytes or (self.placed and self.committed >= self.behind_of):
+            self.behind_of, self.behind_since_s = self.whole, now_s
 
     def _line_start(self, position: int) -> int:
         """The start of the line that holds the byte before ``position``, or ``position`` if that byte ends a line."""

@@ -36,6 +36,17 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        self.carried_records = Counter(
+            "logboom_agent_carried_records",
+            "Records that go on in the next file after a rotation, read as one.",
+            registry=registry,
+        )
+        self.truncated_records = Counter(
+            "logboom_agent_truncated_records", "Records that were cut, for they are too long.", registry=registry
+        )
+        self.truncated_bytes = Counter(
+            "logboom_agent_truncated_bytes", "Bytes left out of records that are too long.", registry=registry
+        )
         self.batches = Counter(
             "logboom_agent_batches", "Answers to batches, by what they said.", ["outcome"], registry=registry
         )
@@ -104,7 +115,9 @@ class Metrics:
             registry=registry,
         )
         self.open_files = Gauge("logboom_agent_open_files", "Log files held open.", registry=registry)
-        self.lag_bytes = Gauge("logboom_agent_lag_bytes", "Bytes in log files, not yet committed.", registry=registry)
+        self.lag_bytes = Gauge(
+            "logboom_agent_lag_bytes", "Bytes of whole lines in log files, not yet committed.", registry=registry
+        )
         self.lag_seconds = Gauge(
             "logboom_agent_lag_seconds",
             "For how long, at least, the oldest byte not yet committed has been in its file.",

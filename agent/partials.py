@@ -29,6 +29,7 @@ from typing import Final
 
 import msgspec
 
+from agent.overlong import note
 from wire.batch import Flag
 
 # Bytes of a piece that give no position to a completed line: at its end begins what comes after it, and one is kept
@@ -43,7 +44,7 @@ _STREAM: Final = int(Flag.STDERR | Flag.MALFORMED)
 
 
 class Line(msgspec.Struct, frozen=True):
-    """A row of `agent.lines.Lines`; ``text`` is its message."""
+    """A row of `agent.lines.Lines`; ``text`` is its message, but for ``left_out`` bytes at its end."""
 
     start: int
     end: int
@@ -51,10 +52,11 @@ class Line(msgspec.Struct, frozen=True):
     flags: int
     partial: bool
     text: memoryview
+    left_out: int = 0
 
 
 class Record(msgspec.Struct, frozen=True):
-    """A row of `agent.assemble.Records`."""
+    """A row of `agent.assemble.Records`; its body, of which ``left_out`` bytes are missing, says so at its end."""
 
     time: int
     position: int
@@ -62,6 +64,7 @@ class Record(msgspec.Struct, frozen=True):
     body: bytearray
     start: int
     head: int
+    left_out: int = 0
 
 
 class _OpenLine:
@@ -69,10 +72,10 @@ class _OpenLine:
 
     ``start``: offset of its first piece in the file, ``head``: after it; ``time``: of that piece; ``flags``: those it
     would have if it were complete. ``completed``: other lines completed since; ``full``: at how many it is delivered as
-    it stands.
+    it stands. ``left_out``: bytes of it that are not in ``body``, for there is no room.
     """
 
-    __slots__ = ("body", "completed", "flags", "full", "head", "start", "time")
+    __slots__ = ("body", "completed", "flags", "full", "head", "left_out", "start", "time")
 
     def __init__(self, first: Line, record_bytes_max: int) -> None:
         self.start = first.start
@@ -82,26 +85,30 @@ class _OpenLine:
         self.body = bytearray()
         self.completed = 0
         self.full = first.end - first.start - _POSITIONS_KEPT
-        self._keep(first.text, record_bytes_max)
+        self.left_out = 0
+        self._keep(first, record_bytes_max)
 
     def add(self, piece: Line, record_bytes_max: int) -> None:
         self.flags |= _JOINED
         self.full = min(self.full, self.completed + piece.end - piece.start - _POSITIONS_KEPT)
-        self._keep(piece.text, record_bytes_max)
+        self._keep(piece, record_bytes_max)
 
     def copy(self) -> _OpenLine:
         copied = copy.copy(self)
         copied.body = bytearray(self.body)
         return copied
 
-    def _keep(self, text: memoryview, record_bytes_max: int) -> None:
+    def _keep(self, piece: Line, record_bytes_max: int) -> None:
         room = record_bytes_max - len(self.body)
-        if len(text) > room:
-            self.flags |= _TRUNCATED
-        self.body += text[:room]
+        self.body += piece.text[:room]
+        self.left_out += max(0, len(piece.text) - room) + piece.left_out
 
     def record(self, position: int, flags: int = 0) -> Record:
-        return Record(self.time, position, self.flags | flags, self.body, self.start, self.head)
+        """The record it makes; to be asked for once."""
+        if self.left_out:
+            flags |= _TRUNCATED
+            self.body += note(self.left_out)
+        return Record(self.time, position, self.flags | flags, self.body, self.start, self.head, self.left_out)
 
 
 class OpenLines:
@@ -112,8 +119,8 @@ class OpenLines:
     def __init__(self) -> None:
         self._by_stream: dict[int, _OpenLine] = {}  # the older first
 
-    def __bool__(self) -> bool:
-        return bool(self._by_stream)
+    def __len__(self) -> int:
+        return len(self._by_stream)
 
     @property
     def size_bytes(self) -> int:
@@ -139,7 +146,7 @@ class OpenLines:
     def take(self, line: Line, record_bytes_max: int) -> list[Record]:
         """What the next ``line`` of the file completes, by position.
 
-        A record keeps its first ``record_bytes_max`` bytes, and is flagged TRUNCATED if it had more.
+        A record keeps its first ``record_bytes_max`` bytes; if it had more it is flagged TRUNCATED and says so.
         """
         stream = line.flags & _STREAM
         joined = self._by_stream.get(stream)

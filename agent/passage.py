@@ -69,11 +69,6 @@ class Passage(msgspec.Struct, frozen=True, eq=False):
         text[inside] = np.frombuffer(self.body, np.uint8)
         return text.tobytes()
 
-    def shortened(self, limits: npt.NDArray[np.int64]) -> Passage:
-        """Every record with as many of its first bytes as its limit, at most."""
-        pairs = zip(self.records(), limits.tolist(), strict=True)
-        return Passage(b"".join([record[:limit] for record, limit in pairs]), np.minimum(self.lengths, limits))
-
 
 def separated(text: bytes, separator: int) -> Passage:
     """The records in ``text``, which are each followed by ``separator``."""

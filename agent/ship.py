@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from agent.backoff import Backoff
 from agent.batch import Sealed, halves, in_its_place, seal_batch, unseal
-from agent.errors import GapRefusedError, RefusedError, UnavailableError
+from agent.errors import GapRefusedError, OtherBuildError, RefusedError, UnavailableError
 from service.logs import fields
 from wire.batch import Flag
 
@@ -96,7 +96,13 @@ class Shipper:
 
     async def _wait(self, error: UnavailableError) -> None:
         self.trouble = error.reason
-        self._metrics.batches.labels("unavailable").inc()
+        is_other = isinstance(error, OtherBuildError)
+        self._metrics.batches.labels("incompatible" if is_other else "unavailable").inc()
         pause_s = self._backoff.next_s(error.retry_after_s)
-        _log.warning("batch not taken, trying again", extra=fields(reason=error.reason, in_s=f"{pause_s:.1f}"))
+        said = (
+            "the aggregator is of another version, waiting until both are alike; nothing is dropped"
+            if is_other
+            else "batch not taken, trying again"
+        )
+        _log.warning(said, extra=fields(reason=error.reason, in_s=f"{pause_s:.1f}"))
         await asyncio.sleep(pause_s)

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from agent.overlong import cut_again
 from agent.passage import Passage, interleaved, rows_of, separated
 from agent.redaction import found_in
 from service.logs import fields
@@ -96,9 +97,11 @@ class Sieve:
             limits = np.maximum(passage.lengths, self._record_bytes_max)
             cut = redacted.lengths > limits
             if cut.any():
-                redacted = redacted.shortened(limits)
+                was_cut = (flags[rows] & np.uint8(Flag.TRUNCATED)) != 0
+                redacted = self._shortened(redacted, limits, was_cut)
                 flags = flags.copy()
                 flags[rows[cut]] |= np.uint8(Flag.TRUNCATED)
+                self._metrics.truncated_records.inc(int(np.count_nonzero(cut & ~was_cut)))
             is_changed = is_changed or redacted is not passage or bool(dropped.any())
             passages.append(redacted)
         if not is_changed:
@@ -169,6 +172,15 @@ class Sieve:
             self._count(redaction, sum(places > 0 for _, places in replaced))
             self._seconds[redaction.expression.text] += self._cpu_clock() - began_s
         return Passage(b"".join(records), np.array([len(record) for record in records], np.int64))
+
+    def _shortened(self, passage: Passage, limits: npt.NDArray[np.int64], was_cut: _Bools) -> Passage:
+        """Every record of ``passage``; of those longer than their limit as many of the first bytes, and a note."""
+        records = []
+        for record, limit, is_cut in zip(passage.records(), limits.tolist(), was_cut.tolist(), strict=True):
+            shortened, left_out = (record, 0) if len(record) <= limit else cut_again(record, limit, is_cut=is_cut)
+            self._metrics.truncated_bytes.inc(left_out)
+            records.append(shortened)
+        return Passage(b"".join(records), np.array(list(map(len, records)), np.int64))
 
     def _count(self, redaction: Redaction, records: int) -> None:
         self._metrics.redacted_records.labels(redaction.name).inc(records)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -34,7 +35,9 @@ _WELCOME: Final = """logboom agent on {node}: sends this node's pod logs to the 
 class FileStatus(msgspec.Struct, frozen=True):
     """One followed file. Sizes and offsets in bytes; ``source``: 32 hex digits, empty before its first line is there.
 
-    ``lag_seconds``: for how long, at least, the oldest byte that is not committed has been in the file.
+    ``lag_bytes``: of whole lines that are not committed; ``lag_seconds``: for how long, at least, the oldest of them
+    has been in the file. ``unfinished_bytes``: of a last line that has no end yet. ``damaged``: what cannot be unpacked
+    of it is lost, a gap record says so.
     """
 
     path: str
@@ -50,6 +53,8 @@ class FileStatus(msgspec.Struct, frozen=True):
     lag_seconds: float
     open: bool
     deleted: bool
+    unfinished_bytes: int
+    damaged: bool
 
 
 class ContainerStatus(msgspec.Struct, frozen=True):
@@ -75,12 +80,13 @@ class ContainerStatus(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """The answer of `/status`."""
+    """The answer of `/status`. ``pods_dir``: an absolute path."""
 
     node: str
     cluster: str
     agent: str
     aggregator: str
+    pods_dir: str
     trouble: str
     refused: str
     inotify: bool
@@ -101,6 +107,8 @@ def status_app(  # noqa: PLR0917 - one of each part, all different
     metrics: Metrics,
 ) -> web.Application:
     """The agent's own HTTP server."""
+    # As JSON can hold it: a name may be any bytes.
+    pods_dir = str(Path(watch.pods_dir).absolute()).encode("utf-8", "backslashreplace").decode()
 
     async def not_ready() -> str | None:
         if not watch.scans:
@@ -129,6 +137,7 @@ def status_app(  # noqa: PLR0917 - one of each part, all different
                 origin.cluster,
                 origin.agent,
                 aggregator_url,
+                pods_dir,
                 trouble,
                 shipper.refused,
                 watch.has_inotify,
@@ -188,4 +197,6 @@ def _file(file: LogFile, now_s: float) -> FileStatus:
         round(now_s - file.behind_since_s, 3) if file.lag_bytes else 0.0,
         file.fd is not None,
         not file.listed,
+        file.unfinished_bytes,
+        file.spoilt,
     )

@@ -57,7 +57,7 @@ def read(file: LogFile, record_bytes_max: int) -> Stretch | None:
         return stretch
     # Not put together: half a megabyte is to be copied but once, into the block that is parsed.
     size, position = len(file.held) + len(stretch.data), stretch.segment.position - len(file.held)
-    return Stretch(file, stretch.data, Segment(size, position, file.time_ns), file.held)
+    return Stretch(file, stretch.data, Segment(size, position, file.time_ns, stretch.segment.left_out), file.held)
 
 
 def held(file: LogFile) -> Stretch:
@@ -85,9 +85,10 @@ def read_last(file: LogFile, record_bytes_max: int) -> Stretch | None:
         line = _read(file, kept, file.read) if kept > 0 else b""
     if not line:
         return None
+    left_out = file.size - file.read - len(line)
     line += b"\n"
     file.read = file.searched = file.size
-    return Stretch(file, line, Segment(len(line), file.size - len(line), file.time_ns))
+    return Stretch(file, line, Segment(len(line), file.size - len(line), file.time_ns, left_out))
 
 
 def _lines(file: LogFile) -> Stretch | None:
@@ -117,8 +118,9 @@ def _rest_of_line(file: LogFile, record_bytes_max: int) -> Stretch | None:
     if file.held and kept < after - 1 - file.read:
         return held(file)
     line = _read(file, kept, file.read) + b"\n"
+    left_out = after - 1 - file.read - kept
     file.read = file.searched = after
-    return Stretch(file, line, Segment(len(line), after - len(line), file.time_ns))
+    return Stretch(file, line, Segment(len(line), after - len(line), file.time_ns, left_out))
 
 
 def _read(file: LogFile, size: int, offset: int) -> bytes:
@@ -134,5 +136,5 @@ def _unpacked(file: GzippedFile, record_bytes_max: int) -> Stretch | None:
     found = file.unpack(record_bytes_max + _LINE_HEAD_BYTES)
     if found is None:
         return None
-    data, start = found
-    return Stretch(file, data, Segment(len(data), start, file.time_ns))
+    data, start, left_out = found
+    return Stretch(file, data, Segment(len(data), start, file.time_ns, left_out))

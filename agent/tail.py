@@ -23,6 +23,7 @@ from agent.hold import Hold
 from agent.holding import Holding
 from agent.logfile import LogFile, Loss
 from agent.looking import Looking
+from agent.overlong import NOTE_BYTES_MAX, Overlong
 from agent.parsing import parsed
 from agent.rate import Rates
 from agent.rounds import Part, Round
@@ -31,6 +32,7 @@ from agent.sieve import Sieve
 from agent.stretch import Stretch, held, read
 from agent.unfinished import PATIENCE_S, Unfinished
 from agent.unpacking import Unpacking
+from wire.codec import RECORD_BYTES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -59,7 +61,9 @@ class Tail:
         rules: Rules | None = None,
         inotify: bool = True,
     ) -> None:
+        record_bytes_max = min(record_bytes_max, RECORD_BYTES_MAX - NOTE_BYTES_MAX)
         self._record_bytes_max = record_bytes_max
+        self._overlong = Overlong(record_bytes_max, metrics)
         self._joined_bytes_max = min(join.BYTES_MAX, record_bytes_max)
         self._metrics = metrics
         self._accounts = Accounts(rotation or Rotation())
@@ -308,6 +312,9 @@ class Tail:
             return before
         if isinstance(found, Carried):
             self._carried.append(self._round(found.records, [before, file], joint=True))
+            self._metrics.carried_records.inc(found.count)
+            if found.left_out:
+                self._overlong.count(file.entry.path, found.left_out)
             found.leave(before, file)
             self._rates.take(file, found.position, now_s)
             self._count_read([(file, found.position)])
@@ -351,6 +358,8 @@ class Tail:
         for file, rows, last in zip(files, records.rows.tolist(), lasts, strict=True):
             if rows:
                 file.time_ns = int(records.times[last])
+                if file.assembly.left_out and (left_out := file.assembly.take_left_out(int(records.positions[last]))):
+                    self._overlong.count(file.entry.path, left_out)
         left = self._sieve.sift(records, [file.treatment for file in files])
         parts = []
         for file, rows, end in zip(files, left.rows.tolist(), left.ends.tolist(), strict=True):

@@ -13,6 +13,7 @@ from aggregator.app import run
 from aggregator.check.command import check
 from aggregator.config import command
 from aggregator.errors import StoreError
+from service.environment import warn_of_unknown
 from service.logs import configure
 from service.options import text_of
 from service.token import TokenFileError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 def _main(config: Config) -> None:
     configure(config.log_level, config.log_format)
+    warn_of_unknown(main)
     # Every agent and client is a connection, every column of a part being read a file: the usual 1024 are soon used up.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -157,7 +157,7 @@ def demo(**values: Any) -> None:
     """Run aggregator and agent on this machine's pods, or on simulated ones, until Ctrl-C."""
     try:
         sys.exit(asyncio.run(demonstration.run(demonstration.Demo(**values))))
-    except (ChildError, NotOursError, OSError) as error:
+    except (demonstration.RunDirInUseError, ChildError, NotOursError, OSError) as error:
         raise click.ClickException(str(error)) from error
 
 

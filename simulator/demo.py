@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import random
 import signal
@@ -13,7 +14,7 @@ import urllib.error
 import urllib.request
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 import msgspec
@@ -24,6 +25,9 @@ from simulator.lines import Manner
 from simulator.node import Node, claim
 from simulator.pods import pods
 from simulator.runtimes import Runtime
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Time to be ready: the store opens, the agent finds its files. Many times what it takes on a slow machine.
 READY_S: Final = 60.0
@@ -38,6 +42,9 @@ _FIRST_LINES: Final = 200
 # How often, of steps, a container is restarted.
 _RESTART: Final = 1 / 1200
 _SIGNAL_EXIT: Final = 128
+# In the directory of a run, locked while it runs; its process id stands in it.
+_LOCK_NAME: Final = "demo.lock"
+_PID_DIGITS_MAX: Final = 20
 
 
 class Demo(msgspec.Struct, frozen=True):
@@ -57,8 +64,36 @@ def has_logs(pods_dir: Path) -> bool:
         return False
 
 
+class RunDirInUseError(Exception):
+    """Another demo runs in the directory."""
+
+    def __init__(self, run_dir: Path, pid: str) -> None:
+        which = f" (pid {pid})" if pid.isdigit() else ""
+        super().__init__(f"{run_dir} is in use by another demo{which}; stop that, or choose another --run-dir")
+        self.run_dir = run_dir
+
+
+@contextlib.contextmanager
+def _alone(run_dir: Path) -> Iterator[None]:
+    """Have ``run_dir`` for this process. Raises `RunDirInUseError` if another demo has it, `OSError`."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with (run_dir / _LOCK_NAME).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise RunDirInUseError(run_dir, file.read(_PID_DIGITS_MAX).strip()) from error
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
 async def run(demo: Demo) -> int:
-    """Run until SIGINT or SIGTERM, or a child's end; gives the exit code. Raises `ChildError`, `NotOursError`."""
+    """Run until SIGINT or SIGTERM, or a child's end; gives the exit code.
+
+    Raises `RunDirInUseError`, `ChildError`, `NotOursError`, `OSError`.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -66,7 +101,8 @@ async def run(demo: Demo) -> int:
     simulated = not has_logs(demo.pods_dir)
     pods_dir = demo.run_dir / "pods" if simulated else demo.pods_dir
     async with contextlib.AsyncExitStack() as stack:
-        # First of all, for it locks the store: whoever runs already in this directory keeps the files there are.
+        # First of all: whoever runs already in this directory keeps the files there are.
+        stack.enter_context(_alone(demo.run_dir))
         aggregator = await _start(
             stack,
             "aggregator",

@@ -67,3 +67,22 @@ def test_both_say_on_one_line_that_an_address_is_taken(tmp_path: Path, module: s
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1:] == [f"logboom-{module}: cannot listen on {address}: Address already in use"]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("module", ["agent", "aggregator"])
+def test_both_warn_of_variables_that_nobody_reads(tmp_path: Path, module: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = subprocess.run(
+            [sys.executable, "-m", module, "--listen", f"127.0.0.1:{taken.getsockname()[1]}"],
+            env={"LOGBOOM_STORE": f"chdb://{tmp_path}/store", "LOGBOOM_TOKENFILE": "x", "LOGBOOM_XYZZY": "y"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=DEADLINE_S,
+        )
+    said = [line.partition(" service.environment ")[2] for line in done.stderr.splitlines()]
+    told = "an environment variable is not known and is ignored variable"
+    assert [line for line in said if line] == [
+        f"{told}=LOGBOOM_TOKENFILE did_you_mean=LOGBOOM_TOKEN_FILE",
+        f"{told}=LOGBOOM_XYZZY",
+    ]

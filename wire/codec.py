@@ -1,11 +1,11 @@
 """A batch to bytes and back.
 
-The format, version 1 (`Content-Type: application/x-logboom-batch`; on the wire inside one zstd frame,
+The format, version 2 (`Content-Type: application/x-logboom-batch`; on the wire inside one zstd frame,
 `Content-Encoding: zstd`), is one msgpack array:
 
     [version, cluster, node, agent, chunks, times, positions, flags, lengths, body]
 
-    version            int, 1
+    version            int, 2
     cluster node agent str
     chunks             array of [source bin(16), start, end, namespace, pod, uid, container, restart, rows, joint bool]
     times              bin, rows x int64   little-endian, ns since the epoch
@@ -14,8 +14,9 @@ The format, version 1 (`Content-Type: application/x-logboom-batch`; on the wire 
     lengths            bin, rows x uint32  little-endian
     body               bin
 
-A decoder refuses a version it does not know by name (`version`), so that an agent newer than its aggregator waits
-instead of dropping. Golden bytes of every released version are kept in `tests/wire/golden/`.
+Whatever of this changes, a field of a chunk or a bit of the flags, raises the version. A decoder refuses every other
+version by name (`version`), so that an agent that is newer or older than its aggregator waits instead of dropping.
+Golden bytes of every version are kept in `tests/wire/golden/`. Version 1 had no ``joint``.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from wire.errors import BatchError, BatchTooLargeError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-VERSION: Final = 1
+VERSION: Final = 2
 CONTENT_TYPE: Final = "application/x-logboom-batch"
 CONTENT_ENCODING: Final = "zstd"
 
@@ -70,9 +71,13 @@ RULES: Final = {
     "lengths": "a record has at most RECORD_BYTES_MAX bytes, and the lengths add up to the body",
 }
 
+# Those that no record can break, only an encoder that was built otherwise than the decoder: the same records are taken
+# once both are of one version.
+BUILD_RULES: Final = frozenset({"encoding", "version", "columns", "flags"})
+
 
 class _Encoded(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """The msgpack array of version 1, before its columns are looked at."""
+    """The msgpack array, before its columns are looked at."""
 
     version: int
     cluster: str

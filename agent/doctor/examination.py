@@ -26,6 +26,7 @@ from wire.answers import SOURCES_PER_REQUEST_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from agent.config import Config
     from agent.doctor.report import State
@@ -60,7 +61,7 @@ async def examine(config: Config) -> Report:
         importlib.metadata.version("logboom"),
         config.node_name,
         config.cluster,
-        encodable(str(config.pods_dir)),
+        _absolute(config.pods_dir),
         os.geteuid(),
         capabilities(),
         aggregator,
@@ -70,6 +71,10 @@ async def examine(config: Config) -> Report:
         (),
     )
     return msgspec.structs.replace(report, problems=judge(report, survey.obstacles))
+
+
+def _absolute(path: Path) -> str:
+    return encodable(str(path.absolute()))
 
 
 def _look(survey: Survey, cluster: str) -> list[_Identified]:
@@ -114,8 +119,11 @@ def _file(
     found, generation = file.found, file.found.generation
     source = file.source.hex() if file.source else ""
     position = committed.get(file.source) if file.source else None
-    lag_bytes = None if position is None else max(0, file.complete - position)
     told = followed.get(source) or followed.get(found.path)
+    is_damaged = file.is_readable and told is not None and told.damaged
+    # How much there would be in a damaged file nobody knows; what can be had of it the agent has read.
+    complete = min(file.complete, told.read) if told is not None and is_damaged else file.complete
+    lag_bytes = None if position is None else max(0, complete - position)
     lag_s: float | None = 0.0 if lag_bytes == 0 else None
     if lag_bytes:
         # Its last line was there when it was written last; an agent that runs may know of older ones.
@@ -129,13 +137,13 @@ def _file(
         generation.restart,
         "gzip" if generation.gzip else "live" if generation.current else "rotated",
         found.size,
-        file.complete,
+        complete,
         source,
         position,
         told.read if told else None,
         lag_bytes,
         lag_s,
-        _state(file, lag_bytes, is_followed=told is not None or not has_agent),
+        "damaged" if is_damaged else _state(file, lag_bytes, is_followed=told is not None or not has_agent),
     )
 
 

@@ -43,7 +43,7 @@ _STEPS: Final = {
     ),
     "protocol": (
         "the aggregator does not take batches of this agent",
-        "upgrade the aggregator before its agents; the agent waits and loses nothing meanwhile",
+        "upgrade the older of both, the aggregator first where you can; the agent waits and loses nothing meanwhile",
     ),
 }
 _TOKEN: Final = (
@@ -106,6 +106,7 @@ def _of_agent(agent: Running, report: Report) -> Iterator[Problem]:
         (report.node, agent.node, "--node-name"),
         (report.cluster, agent.cluster, "--cluster"),
         (report.aggregator.url, agent.aggregator, "--aggregator-url"),
+        (report.pods_dir, agent.pods_dir or report.pods_dir, "--pods-dir"),
     ):
         if mine != its:
             yield Problem(
@@ -114,7 +115,7 @@ def _of_agent(agent: Running, report: Report) -> Iterator[Problem]:
                 agent.address,
                 f"the agent that runs has another {option}",
                 f"it has {its!r}, doctor was given {mine!r}",
-                f"give doctor the agent's options; positions of another {option} may be others",
+                f"give doctor the agent's options; files and positions of another {option} may be others",
             )
     if agent.trouble:
         remedy = "see the aggregator above; the agent tries again by itself"
@@ -122,6 +123,11 @@ def _of_agent(agent: Running, report: Report) -> Iterator[Problem]:
     if agent.refused:
         remedy = "a gap record stands in its place; the agent's log names the container"
         yield Problem("problem", "agent-refused", agent.address, "a record was refused", agent.refused, remedy)
+    for lost in agent.lost:
+        where = f"{lost.namespace}/{lost.pod}/{lost.container}"
+        why = f"{lost.lost_bytes} bytes are known to be lost since the agent began to follow it"
+        remedy = "gap records in its stream say why, as does GET /completeness of the aggregator"
+        yield Problem("note", "lost", where, "a part of a log is lost", why, remedy)
 
 
 def _of_obstacle(obstacle: Obstacle, report: Report) -> Problem:
@@ -183,6 +189,15 @@ def _of_file(file: File) -> Problem | None:
             "the agent does not read this file, and not all of it is stored",
             f"{file.lag_bytes} bytes are not stored, and the agent's /status does not list it",
             "look for its name in the agent's log; a file that is new is there within seconds",
+        )
+    if file.state == "damaged":
+        return Problem(
+            "note",
+            "damaged",
+            file.path,
+            "a compressed log is damaged",
+            "what could be unpacked of it was read; a gap record stands for the rest",
+            "nothing brings it back; if there are more, look into the node's kernel log (dmesg): it may be the disk",
         )
     if file.state == "behind" and file.lag_seconds is not None and file.lag_seconds > LAG_MOST_S:
         return Problem(

@@ -8,7 +8,7 @@ import msgspec
 
 Severity: TypeAlias = Literal["problem", "note"]
 StepName: TypeAlias = Literal["name", "connect", "tls", "status", "token", "protocol"]
-State: TypeAlias = Literal["stored", "behind", "not read", "empty", "unreadable", "unknown"]
+State: TypeAlias = Literal["stored", "behind", "not read", "empty", "unreadable", "damaged", "unknown"]
 
 
 def encodable(text: str) -> str:
@@ -51,7 +51,8 @@ class File(msgspec.Struct, frozen=True):
     if none follows the file. ``lag_bytes``: complete lines not committed; ``lag_seconds``: for how long, at least.
 
     ``state``: ``stored`` (every complete line), ``behind``, ``not read`` (there is more, and the running agent does not
-    follow the file), ``empty`` (no complete line yet), ``unreadable``, ``unknown`` (the store was not asked).
+    follow the file), ``empty`` (no complete line yet), ``unreadable``, ``damaged`` (the running agent could not unpack
+    it further: a gap record stands for the rest, which does not lag), ``unknown`` (the store was not asked).
     """
 
     path: str
@@ -87,8 +88,20 @@ class Aggregator(msgspec.Struct, frozen=True):
     steps: tuple[Step, ...]
 
 
+class Lost(msgspec.Struct, frozen=True):
+    """A container of which ``lost_bytes`` are known to be lost since the running agent began to follow it."""
+
+    namespace: str
+    pod: str
+    container: str
+    lost_bytes: int
+
+
 class Running(msgspec.Struct, frozen=True):
-    """The agent at ``address``; ``answers`` is false if none does, and then ``error`` says why."""
+    """The agent at ``address``; ``answers`` is false if none does, and then ``error`` says why.
+
+    ``pods_dir``: empty if it does not say. ``lost``: the containers of which it knows something to be lost.
+    """
 
     address: str
     answers: bool
@@ -99,6 +112,8 @@ class Running(msgspec.Struct, frozen=True):
     trouble: str = ""
     refused: str = ""
     inotify: bool | None = None
+    pods_dir: str = ""
+    lost: tuple[Lost, ...] = ()
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -136,7 +151,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """Everything `logboom-agent doctor` finds."""
+    """Everything `logboom-agent doctor` finds. ``pods_dir``: an absolute path."""
 
     version: str
     node: str

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import aiohttp
 import msgspec
 
-from agent.doctor.report import Running
+from agent.doctor.report import Lost, Running
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +25,14 @@ class Followed(msgspec.Struct, frozen=True):
     source: str = ""
     read: int = 0
     lag_seconds: float = 0.0
+    damaged: bool = False
+
+
+class _Container(msgspec.Struct, frozen=True):
+    namespace: str
+    pod: str
+    container: str
+    lost_bytes: int = 0
 
 
 class _Status(msgspec.Struct, frozen=True):
@@ -35,6 +43,8 @@ class _Status(msgspec.Struct, frozen=True):
     trouble: str = ""
     refused: str = ""
     inotify: bool | None = None
+    pods_dir: str = ""
+    containers: tuple[_Container, ...] = ()
 
 
 async def ask(session: aiohttp.ClientSession, address: Address) -> tuple[Running, tuple[Followed, ...]]:
@@ -62,6 +72,12 @@ async def ask(session: aiohttp.ClientSession, address: Address) -> tuple[Running
         trouble=told.trouble,
         refused=told.refused,
         inotify=told.inotify,
+        pods_dir=told.pods_dir,
+        lost=tuple(
+            Lost(each.namespace, each.pod, each.container, each.lost_bytes)
+            for each in told.containers
+            if each.lost_bytes
+        ),
     )
     return running, told.files
 

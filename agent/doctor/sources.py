@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Enough for nearly every first line, and for nearly every last one; quadrupled for a longer first one.
 _PROBE_BYTES: Final = 1 << 16
+# A last line without an end is looked at as far back: several times what the kubelet lets a file grow to.
+_LAST_LINE_BYTES_MAX: Final = 64 << 20
 # RFC 1952: a gzip file ends in the size of what it holds, modulo 2^32, little-endian. What the kubelet compresses is
 # one member and far smaller.
 _TRAILER_BYTES: Final = 4
@@ -67,9 +69,12 @@ def _first(head: Callable[[int], bytes]) -> bytes | None:
 
 
 def _complete(descriptor: int, size: int) -> int:
-    """Up to where lines are complete; ``size`` where the last line is so long that its end does not show."""
-    start = max(0, size - _PROBE_BYTES)
-    newline = os.pread(descriptor, size - start, start).rfind(b"\n")
-    if newline >= 0:
-        return start + newline + 1
-    return size if start else 0
+    """Up to where lines are complete; ``size`` where the last one is so long that its beginning is not looked for."""
+    end = size
+    while end > max(0, size - _LAST_LINE_BYTES_MAX):
+        start = max(0, end - _PROBE_BYTES)
+        newline = os.pread(descriptor, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return end and size

@@ -47,7 +47,14 @@ def _agent(report: Report) -> Iterator[str]:
         return
     yield f"AGENT {agent.address} answers"
     inotify = {True: "on", False: "off", None: "not known"}[agent.inotify]
-    yield from _table([("  trouble", agent.trouble or "none"), ("  inotify", inotify)])
+    lost = sum(each.lost_bytes for each in agent.lost)
+    yield from _table(
+        [
+            ("  trouble", agent.trouble or "none"),
+            ("  inotify", inotify),
+            ("  lost", f"{_size(lost)} of {_count(len(agent.lost), 'container')}" if lost else "nothing known"),
+        ]
+    )
 
 
 def _node(report: Report) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from aggregator.api.bodies import BODY_TIME_S, read_body
@@ -14,6 +15,16 @@ if TYPE_CHECKING:
 # Twice the longest query (`aggregator.logql.lexer`), percent-encoded.
 FORM_BYTES_MAX: Final = 1 << 20
 _FORM: Final = "application/x-www-form-urlencoded"
+_BROKEN_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2}).{0,2}", re.DOTALL)
+
+
+def broken_escape(text: str) -> str | None:
+    """The first ``%`` of ``text`` that no two hexadecimal digits follow, with what does; None if there is none.
+
+    RFC 3986, 2.1. Taken as it stands, what was cut or encoded wrongly would be searched for, and not found.
+    """
+    found = _BROKEN_ESCAPE.search(text)
+    return found[0] if found else None
 
 
 async def query_string(request: web.Request, time_s: float = BODY_TIME_S) -> str:

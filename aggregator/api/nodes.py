@@ -73,9 +73,10 @@ class GapCount(msgspec.Struct, frozen=True):
 class Completeness(msgspec.Struct, frozen=True):
     """One container: what its node has, as its agent said last, and what is stored.
 
-    ``node_bytes`` and ``lag_bytes`` are null where no agent speaks of it any more. ``complete``: nothing of it is
-    known to be missing: no gap, nothing unread for longer than a commit takes; false for all of an answer in which not
-    every gap has room.
+    ``node_bytes`` and ``lag_bytes`` are null where no agent speaks of it any more; ``lost_bytes``: that its agent knows
+    to be lost since it follows the container. ``complete``: true where nothing of it is missing; false where there are
+    gaps, something was unread for longer than a commit takes, or not every gap has room in the answer; null where
+    nobody knows: its node is not heard. ``doubts``: every reason why it is not true.
     """
 
     cluster: str
@@ -92,7 +93,9 @@ class Completeness(msgspec.Struct, frozen=True):
     stored_bytes: int
     records: int
     gaps: tuple[GapCount, ...]
-    complete: bool
+    lost_bytes: int | None
+    complete: bool | None
+    doubts: tuple[str, ...]
 
 
 class CompletenessList(msgspec.Struct, frozen=True):
@@ -152,7 +155,7 @@ class NodeHandlers:
                         raise
                     raise refusal from error
                 # In a thread: with the containers of a large cluster nothing else would be answered meanwhile.
-                found = await asyncio.to_thread(_joined, held, lost, self._nodes.all(), wanted.selector)
+                found = await asyncio.to_thread(_joined, held, lost, self._nodes.all(), wanted.selector, time.time())
             return json_response(found)
 
 
@@ -175,7 +178,7 @@ def _node(node: Node, now_s: float) -> NodeState:
 
 
 def _joined(
-    held: list[ledger.Held], lost: list[ledger.Lost], nodes: Iterable[Node], selector: Selector
+    held: list[ledger.Held], lost: list[ledger.Lost], nodes: Iterable[Node], selector: Selector, now_s: float
 ) -> CompletenessList:
     """What is stored and what ``nodes`` have, by container. Takes a second for every few hundred thousand of these."""
     stored = {_key(each): each for each in held}
@@ -193,8 +196,16 @@ def _joined(
     # In the same order as the store gives them, so that what is cut off is the end of the list.
     keys = sorted(stored.keys() | on_nodes.keys())
     are_all = len(lost) <= GAPS_MAX
+    heard = {(node.heartbeat.cluster, node.heartbeat.node): node for node in nodes}
     found = tuple(
-        _complete(key, stored.get(key), on_nodes.get(key), gaps.get(key, []), are_all_gaps=are_all)
+        _complete(
+            key,
+            stored.get(key),
+            on_nodes.get(key),
+            gaps.get(key, []),
+            _unknown(heard.get(key[:2]), on_nodes.get(key), now_s),
+            are_all_gaps=are_all,
+        )
         for key in keys[:CONTAINERS_MAX]
     )
     return CompletenessList(found, truncated=max(len(held), len(keys)) > CONTAINERS_MAX or not are_all)
@@ -225,10 +236,32 @@ def _test(matcher: Matcher) -> Callable[[str], bool]:
     return lambda value: pattern.matches(value) is not matcher.op.negative
 
 
+def _unknown(node: Node | None, at: ContainerState | None, now_s: float) -> str:
+    """Why nobody knows what ``node`` has of a container, of which it said ``at`` last; empty if it is known."""
+    if node is None:
+        return "node unknown: no agent of it was heard since this aggregator started, or for a day"
+    if now_s - node.seen_s > SILENT_AFTER_S:
+        return f"node silent: its agent was heard last at {rfc3339(int(node.seen_s * 1e9))}"
+    if at is None and node.heartbeat.containers_left_out:
+        return "left out: its agent has more containers than it tells of"
+    return ""
+
+
 def _complete(
-    key: _Key, held: ledger.Held | None, at: ContainerState | None, gaps: list[GapCount], *, are_all_gaps: bool
+    key: _Key,
+    held: ledger.Held | None,
+    at: ContainerState | None,
+    gaps: list[GapCount],
+    unknown: str,
+    *,
+    are_all_gaps: bool,
 ) -> Completeness:
-    behind = at is not None and at.lag_bytes > 0 and at.lag_seconds > _ON_ITS_WAY_S
+    wrong = {
+        "gaps": bool(gaps),
+        "gaps left out: name a namespace or pod": not are_all_gaps,
+        "behind": at is not None and at.lag_bytes > 0 and at.lag_seconds > _ON_ITS_WAY_S,
+    }
+    doubts = tuple(doubt for doubt, holds in wrong.items() if holds)
     return Completeness(
         *key,
         at.files if at else None,
@@ -239,5 +272,7 @@ def _complete(
         held.stored_bytes if held else 0,
         held.records if held else 0,
         tuple(gaps),
-        are_all_gaps and not gaps and not behind,
+        at.lost_bytes if at else None,
+        False if doubts else None if unknown else True,
+        (*doubts, unknown) if unknown else doubts,
     )

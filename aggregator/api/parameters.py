@@ -13,12 +13,14 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from aggregator.api.accept import accepted
+from aggregator.api.forms import broken_escape
 from aggregator.api.times import DURATION_HINT, TIME_HINT, duration_ns, time_ns
 from aggregator.errors import LogQLError
 from aggregator.logql.metric import MetricQuery
 from aggregator.logql.narrowing import narrowed, narrowed_logs
 from aggregator.logql.parser import parse, parse_log
 from aggregator.logql.patterns import matcher
+from aggregator.logql.regex import RegexError, compiled
 from aggregator.logql.tree import (
     LEVEL,
     LEVEL_UNKNOWN,
@@ -139,6 +141,8 @@ _MEDIA_TYPES: Final = {
     "text/csv": Format.CSV,
 }
 
+# What is said of an expression that is none.
+REGEX_HINT: Final = "it must be RE2: no lookaround, no backreferences"
 _FORMAT_HINT: Final = "accept text/plain, application/x-ndjson or text/csv, or say format=text, json or csv"
 _T = TypeVar("_T")
 
@@ -303,6 +307,8 @@ def _nearest(name: str, known: tuple[str, ...]) -> str:
 
 
 def _text(quoted: str, name: str) -> str:
+    if (broken := broken_escape(quoted)) is not None:
+        raise _refused(name, f"the value of {name} has {broken!r} in it, which encodes nothing", "write % as %25")
     try:
         return unquote_to_bytes(quoted.replace("+", " ")).decode()
     except UnicodeDecodeError as error:
@@ -324,8 +330,17 @@ def _stages(given: Given) -> tuple[Stage, ...]:
         stages.append(LabelFilter(matcher(LEVEL, levels)))
     stages += [LineFilter.of(LineOp.CONTAINS, value) for value in given.every("grep")]
     stages += [LineFilter.of(LineOp.LACKS, value) for value in given.every("not")]
-    stages += [LineFilter.of(LineOp.MATCHES, f"(?s){value}") for value in given.every("regex")]
+    stages += [LineFilter.of(LineOp.MATCHES, f"(?s){_valid(value)}") for value in given.every("regex")]
     return tuple(stages)
+
+
+def _valid(value: str) -> str:
+    """``value``, found to be an expression before it is made a part of another one."""
+    try:
+        compiled(value)
+    except RegexError as error:
+        raise _refused("regex", error.reason, REGEX_HINT) from error
+    return value
 
 
 def _level(value: str) -> str:

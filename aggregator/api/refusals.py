@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final
 
+from aggregator.api.parameters import REGEX_HINT
 from aggregator.errors import (
     MetricError,
     QueryAnswerError,
@@ -22,6 +23,7 @@ from aggregator.errors import (
     StoreGoneError,
     StoreMemoryError,
 )
+from aggregator.logql.compiler.words import one_line_dots
 from aggregator.logql.pipeline.stages import StageError
 from service.web import RefusedError
 from wire.answers import Refusal
@@ -54,7 +56,7 @@ def refused(error: StoreError, limits: Limits) -> RefusedError | None:
             hint = "lower limit; or order=desc or limit=0, which are sent as they are found"
             status, told = 413, Refusal(str(error), "limit", hint)
         case QueryRegexError():
-            status, told = 400, Refusal(_complaint(error), "regex", "it must be RE2: no lookaround, no backreferences")
+            status, told = 400, Refusal(_complaint(error), "regex", REGEX_HINT)
         case MetricError():
             status, told = 400, Refusal(str(error), "q")
         case StoreGoneError():
@@ -87,5 +89,6 @@ def stage_refused(error: StageError) -> RefusedError:
 
 
 def _complaint(error: StoreError) -> str:
-    """What RE2 has against the expression, without the engine's advice on SQL around it."""
-    return str(error).partition("error: ")[2].partition(". Look at")[0] or "the regular expression is not valid"
+    """What RE2 has against the expression, without the engine's advice on SQL, and what was put before it."""
+    reason = str(error).partition("error: ")[2].partition(". Look at")[0]
+    return reason.replace(one_line_dots(""), "", 1) or "the regular expression is not valid"

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from agent import cri
 from agent.assemble import Assembly, Records, assemble, flush
 from agent.lines import Segment
+from agent.overlong import note
 from wire.batch import Flag
 
 NO_LIMIT = 1 << 20
@@ -88,10 +89,12 @@ class Model:
         flags |= line.flags
         if len(line.pieces) > 1:
             flags |= Flag.JOINED
-        if len(body) > self.record_bytes_max:
+        left_out = len(body) - self.record_bytes_max
+        if left_out > 0:
             flags |= Flag.TRUNCATED
+            body = body[: self.record_bytes_max] + note(left_out)
         if position > self.floor:
-            self.found.append(Record(position, line.time, flags, body[: self.record_bytes_max]))
+            self.found.append(Record(position, line.time, flags, body))
 
     def _oldest(self) -> Held | None:
         return min(self.held.values(), key=lambda line: line.start, default=None)
@@ -312,10 +315,10 @@ def test_a_line_with_room_stays_open_when_that_of_a_completed_one_is_over() -> N
     ("messages", "expected"),
     [
         ([b"0123456789"], [(b"0123456789", 0)]),
-        ([b"0123456789a"], [(b"0123456789", Flag.TRUNCATED)]),
+        ([b"0123456789a"], [(b"0123456789" + note(1), Flag.TRUNCATED)]),
         ([b"0123", b"456789"], [(b"0123456789", J)]),
-        ([b"0123", b"456789a"], [(b"0123456789", J | Flag.TRUNCATED)]),
-        ([b"0123456789a", b"b", b""], [(b"0123456789", J | Flag.TRUNCATED)]),
+        ([b"0123", b"456789a"], [(b"0123456789" + note(1), J | Flag.TRUNCATED)]),
+        ([b"0123456789a", b"b", b""], [(b"0123456789" + note(2), J | Flag.TRUNCATED)]),
     ],
 )
 @pytest.mark.parametrize("sizes", [[100], [1]])

@@ -8,6 +8,7 @@ import pytest
 
 from agent.batch import halves
 from agent.carry import DECIDED_WITHIN_S, HELD_ON_S
+from agent.overlong import note
 from agent.rules import Rule, Rules
 from tests.agent.rotated import ERR, LATE_NS, LIVE, OUT, ROTATED, WEB, WRITTEN_NS, Session, Writer
 from tests.agent.tailing import Clock, pack
@@ -209,8 +210,27 @@ def test_a_long_line_goes_on_as_far_as_records_may(session: Session, writer: Wri
     pieces = [("x" * 16_000) for _ in range(70)]
     put(session, writer, p(writer, "one "), p(writer, *pieces) + writer.lines(["end", "after"]))
     session.drain()
-    assert [len(body) for body in bodies(session)] == [1 << 20, len("after")]
+    assert [len(body) for body in bodies(session)] == [(1 << 20) + len(note(71_431)), len("after")]
     assert flags(session) == [Flag.JOINED | Flag.TRUNCATED, 0]
+
+
+def test_records_that_go_on_are_counted(session: Session, writer: Writer) -> None:
+    def counted() -> float:
+        return session.node.metric("carried_records_total")
+
+    # Both streams have one; the line between goes along, and goes on in nothing.
+    both = p(writer, "one ") + p(writer, "two ", stream=ERR)
+    put(session, writer, both, writer.lines(["1"]) + writer.lines(["2"], ERR) + writer.lines(["after"]))
+    session.drain()
+    assert bodies(session) == ["one 1", "two 2", "after"]
+    assert counted() == 2
+
+
+def test_records_that_do_not_go_on_are_not_counted(session: Session, writer: Writer) -> None:
+    put(session, writer, writer.lines(["one"]), writer.lines(["two"]))
+    session.drain()
+    assert bodies(session) == ["one", "two"]
+    assert session.node.metric("carried_records_total") == 0
 
 
 def test_nothing_is_carried_into_a_file_of_which_something_is_stored(session: Session, writer: Writer) -> None:

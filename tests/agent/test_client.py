@@ -13,7 +13,7 @@ from aiohttp import web
 
 from agent.batch import Origin
 from agent.client import Answer, Client
-from agent.errors import RefusedError, UnavailableError
+from agent.errors import OtherBuildError, RefusedError, UnavailableError
 from service.options import Address
 from service.web import serve
 from wire.answers import STORE_HEADER
@@ -85,7 +85,11 @@ ANSWERS: list[tuple[int, bytes, bool, str]] = [
     (204, b"", True, "204: no reason given"),
     (302, b"elsewhere", True, "302: elsewhere"),
     (400, b"<html>", True, "400: <html>"),
-    (400, SAID % b"version", True, "400: on cue"),
+    (400, SAID % b"version", True, "400: on cue; agent and aggregator are of different versions"),
+    (400, SAID % b"encoding", True, "400: on cue; agent and aggregator are of different versions"),
+    (400, SAID % b"columns", True, "400: on cue; agent and aggregator are of different versions"),
+    (400, SAID % b"flags", True, "400: on cue; agent and aggregator are of different versions"),
+    (400, SAID % b"a rule of later versions", True, "400: on cue"),
     (400, SAID % b"times", False, "times: on cue"),
     (401, SAID % b"", True, "401: on cue; see --token-file"),
     (403, b"", True, "403: no reason given; see --token-file"),
@@ -106,6 +110,7 @@ async def test_an_answer_that_is_none_is_waited_out_or_the_records(
     server.answer = (status, body, {})
     with pytest.raises(UnavailableError if is_worth_a_try else RefusedError) as caught:
         await server.client(session).send(b"batch")
+    assert isinstance(caught.value, OtherBuildError) == ("different versions" in said)
     assert str(caught.value).startswith(said) or said in str(caught.value)
     if isinstance(caught.value, RefusedError):
         assert caught.value.too_large == (status == 413)

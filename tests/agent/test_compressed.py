@@ -145,7 +145,7 @@ def test_a_compressed_file_ending_in_half_a_line_is_unpacked_once(tailed: Tailed
     unpacked.clear()
     tailed.settle()
     assert unpacked == []
-    assert (tailed.bodies, tailed.file(".gz").lag_bytes) == ([b"line 1"], 13)
+    assert (tailed.bodies, tailed.file(".gz").unfinished_bytes) == ([b"line 1"], 13)
 
 
 @pytest.mark.parametrize("size", [3 << 20, 600_000, 100_000])

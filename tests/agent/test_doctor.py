@@ -25,6 +25,7 @@ from agent.doctor import examination
 from agent.doctor.command import doctor
 from agent.doctor.judgement import DISK_FREE_LEAST, INODES_FREE_LEAST
 from agent.doctor.report import Report
+from agent.doctor.tables import render
 from service.options import Address
 from service.web import json_response, serve
 from simulator.children import Child
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from aiohttp.typedefs import Handler
+
+    from wire.batch import Batch
 
 ROOT = Path(__file__).parent.parent.parent
 NOBODY = 65532
@@ -475,6 +478,64 @@ def test_wrong_options_are_another_exit_code(arguments: list[str], said: str) ->
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 2
     assert said in done.output
+
+
+async def test_what_the_running_agent_knows_to_be_lost_is_told(tree: Tree, stand: tuple[Stand, str]) -> None:
+    aggregator, url = stand
+
+    async def away(_: web.Request, __: Batch) -> web.StreamResponse:
+        return json_response(Refusal("away"), 503, {"Retry-After": "0"})
+
+    aggregator.always = away
+    # More than is read ahead; and what is deleted is not held.
+    long = line(1).rstrip() + b"x" * 1000 + b"\n"
+    directory = tree.write("a_pod_u1/web/0.log", *[long] * 10_000).parent
+    async with running(aggregator, tree, url).agent(deleted_files=0) as agent:
+        listen = agent.removeprefix("http://")
+        while not (report := await examine(tree, url, "--listen", listen)).files[0].read:
+            pass
+        assert (report.agent.lost, "lost     nothing known" in render(report)) == ((), True)
+        (directory / "0.log.20230405-022934").write_bytes(line(200))
+        (directory / "0.log").unlink()
+        async with asyncio.timeout(30):
+            while not (report := await examine(tree, url, "--listen", listen)).agent.lost:
+                pass
+    assert report.agent.pods_dir == str(tree.pods)
+    (lost,) = report.agent.lost
+    assert (lost.namespace, lost.pod, lost.container) == ("a", "pod", "web")
+    assert 0 < lost.lost_bytes < 10_000 * len(long)
+    assert ("lost", "web") in kinds(report)
+    assert f"lost     {lost.lost_bytes / (1 << 20):.1f} MiB of 1 container" in render(report)
+
+
+async def test_an_agent_that_reads_another_directory(tree: Tree, stand: tuple[Stand, str]) -> None:
+    aggregator, url = stand
+    node = running(aggregator, tree, url)
+    node.config = msgspec.structs.replace(node.config, pods_dir=tree.pods.parent / "others")
+    async with node.agent() as agent:
+        report = await examine(tree, url, "--listen", agent.removeprefix("http://"))
+    (problem,) = (each for each in report.problems if each.kind == "agent-differs")
+    assert problem.what == "the agent that runs has another --pods-dir"
+    assert problem.why == f"it has '{tree.pods.parent}/others', doctor was given '{tree.pods}'"
+
+
+async def test_a_damaged_file_and_a_long_last_line_without_an_end_do_not_lag(
+    tree: Tree, stand: tuple[Stand, str], until: Callable[[Callable[[], bool]], Awaitable[None]]
+) -> None:
+    aggregator, url = stand
+    live = tree.write("a_pod_u1/web/0.log", line(1), line(2).rstrip() + b"x" * 200_000)
+    packed = tree.write("a_pod_u1/web/0.log.20230405-022934.gz", *map(line, range(10, 5000)))
+    content = packed.read_bytes()
+    packed.write_bytes(content[: len(content) // 2] + bytes(100) + content[len(content) // 2 + 100 :])
+    os.utime(packed, (0, 0))
+    async with running(aggregator, tree, url).agent() as agent:
+        rows = aggregator.rows.values
+        await until(lambda: len(rows()) == 2 and any(row.flags for mine in rows() for row in mine))
+        report = await examine(tree, url, "--listen", agent.removeprefix("http://"))
+        assert [(file.state, file.lag_bytes) for file in report.files] == [("stored", 0), ("damaged", 0)]
+        assert report.files[0].complete == len(line(1))
+        assert kinds(report) == [("damaged", packed.name)]
+    assert live.stat().st_size > 200_000
 
 
 async def test_options_come_from_environment_and_file_as_the_agents(tree: Tree, stand: tuple[Stand, str]) -> None:

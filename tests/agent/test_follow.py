@@ -21,6 +21,7 @@ from aiohttp import web
 from agent.backoff import FIRST_S
 from agent.discovery import Discovery, Listing
 from agent.errors import GapRefusedError
+from agent.overlong import note
 from agent.rules import Rule
 from service.web import json_response
 from wire.answers import Refusal
@@ -418,7 +419,7 @@ async def test_a_line_over_the_limit_is_cut_and_reading_goes_on(
     async with node.agent(record_bytes=1 << 16):
         await until(lambda: len(aggregator.bodies()) == 3)
     (rows,) = aggregator.rows.values()
-    assert (rows[1].body, bool(rows[1].flags & Flag.TRUNCATED)) == (b"x" * (1 << 16), True)
+    assert (rows[1].body, bool(rows[1].flags & Flag.TRUNCATED)) == (b"x" * (1 << 16) + note(700_002 - (1 << 16)), True)
     assert rows[2].body == b"line 2"
 
 
@@ -457,6 +458,8 @@ async def test_status_says_where_every_file_stands(node: Node, aggregator: Aggre
             "lag_seconds": 0.0,
             "open": True,
             "deleted": False,
+            "unfinished_bytes": 0,
+            "damaged": False,
         }
         assert found == expected
         metrics = (await get(f"{url}/metrics"))[1].decode()

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from agent.doctor.judgement import _TOLD_MOST, LAG_MOST_S, judge
-from agent.doctor.report import Aggregator, File, Limits, Obstacle, Owner, Problem, Report, Running
+from agent.doctor.report import Aggregator, File, Limits, Lost, Obstacle, Owner, Problem, Report, Running
 from agent.doctor.tables import render
 
 LIMITS = Limits(
@@ -57,13 +57,17 @@ def file(**changes: object) -> Report:
         (limits(max_user_watches=None, max_queued_events=None, disk_bytes=None, disk_free_bytes=None), []),
         (agent(node="m"), ["problem agent-differs"]),
         (agent(cluster="", aggregator="http://b"), ["problem agent-differs", "problem agent-differs"]),
+        (agent(pods_dir="/p"), []),
+        (agent(pods_dir="/other"), ["problem agent-differs"]),
         (agent(trouble="503"), ["problem agent-trouble"]),
         (agent(refused="names: …"), ["problem agent-refused"]),
+        (agent(lost=(Lost("a", "b", "d", 7), Lost("a", "b", "e", 9))), ["note lost", "note lost"]),
         (agent(answers=False), ["note agent-absent"]),
         (agent(answers=False, address=""), []),
         (file(lag_seconds=LAG_MOST_S), []),
         (file(lag_seconds=LAG_MOST_S + 1), ["problem behind"]),
         (file(state="not read"), ["problem not-read"]),
+        (file(state="damaged"), ["note damaged"]),
         (file(state="empty", committed=None, lag_bytes=None, lag_seconds=None), []),
     ],
 )

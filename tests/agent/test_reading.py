@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.overlong import note
 from agent.stretch import READ_BYTES_MAX
 from agent.unfinished import OPEN_BYTES_MAX
 from tests.agent.tailing import TailedNode, cri, make_unreadable
@@ -125,7 +126,7 @@ ENDS = [
     (PIECE + OTHER, [b"other", b"begun,"]),
     (PIECE + b"2023-04-05T0", [b"begun,", b"2023-04-05T0"]),
     (PIECE + PIECE.replace(b"stdout", b"stderr") + b"x", [b"begun,", b"begun,", b"x"]),
-    (b"2023-04-05T02:29:34.5Z stdout F " + b"x" * (3 << 20), [b"x" * (1 << 20)]),
+    (b"2023-04-05T02:29:34.5Z stdout F " + b"x" * (3 << 20), [b"x" * (1 << 20) + note(2 << 20)]),
 ]
 
 

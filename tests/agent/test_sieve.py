@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from agent.assemble import Records
 from agent.expression import SEPARATORS, Expression
 from agent.metrics import Metrics
+from agent.overlong import note
 from agent.readymade import READY_MADE
 from agent.redaction import GROWTH_BYTES_MAX, Redaction
 from agent.rules import PLAIN, Replacement, Treatment, redaction_of
@@ -73,7 +74,7 @@ def one_by_one(
                     body, places = redaction.replace(body)
                     redacted[redaction.name] += places > 0
                 if len(body) > bytes_max and body != text:
-                    body, flags = body[:bytes_max], flags | Flag.TRUNCATED  # noqa: PLW2901 - as the sieve does
+                    body, flags = body[:bytes_max] + note(len(body) - bytes_max), flags | Flag.TRUNCATED  # noqa: PLW2901 - as the sieve does
             left[-1].append((position, flags, body))
     return left, dropped, +redacted
 
@@ -181,7 +182,7 @@ def test_what_is_not_touched_is_not_copied() -> None:
 def test_a_record_that_grows_is_cut_and_says_so() -> None:
     segment = [(1, Flag(0), b"aaaa"), (2, Flag(0), b"b" * 10), (3, Flag.STDERR, b"a")]
     left = rows_of(Sieve(5, Metrics()).sift(records_of([segment]), [redacting("a")]))
-    assert left == [[(1, Flag.TRUNCATED, b"<><><"), (2, Flag(0), b"b" * 10), (3, Flag.STDERR, b"<>")]]
+    assert left == [[(1, Flag.TRUNCATED, b"<><><" + note(3)), (2, Flag(0), b"b" * 10), (3, Flag.STDERR, b"<>")]]
 
 
 def test_replacements_add_no_more_than_a_limit() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,6 +18,7 @@ from service.web import json_response
 from tests.agent.certificates import Authority
 from tests.agent.way import Trouble, Way
 from wire.answers import Refusal
+from wire.codec import BUILD_RULES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,15 +146,35 @@ async def test_a_slow_reader_on_the_other_side_is_waited_for(
         (500, {}, Refusal("a bug")),
         (503, {}, Refusal("full")),
         (503, {"Retry-After": "0.2"}, Refusal("full")),
-        (400, {}, Refusal("expected 2, found 1", "version")),
+        (400, {}, Refusal("version: expected 1, found 2", "version")),
+        (400, {}, Refusal("version: expected 3, found 2", "version")),
+        (400, {}, Refusal("encoding: Array of length 9 expected", "encoding")),
+        (400, {}, Refusal("flags: unknown bits 0x40", "flags")),
+        (400, {}, Refusal("of a rule that this agent does not know", "seal")),
+        (404, {}, Refusal("no such page")),
+        (415, {}, Refusal("expected application/x-another", "Content-Type")),
     ],
-    ids=["429", "429 at once", "500", "503", "503 in 0.2 s", "400 newer protocol"],
+    ids=[
+        "429",
+        "429 at once",
+        "500",
+        "503",
+        "503 in 0.2 s",
+        "older aggregator",
+        "newer aggregator",
+        "other shape",
+        "other flags",
+        "other rules",
+        "other address",
+        "other type",
+    ],
 )
 async def test_an_aggregator_that_cannot_take_it_now_is_asked_less_and_less_and_gets_all_of_it(
     node: Node,
     aggregator: Aggregator,
     until: Until,
     get: Get,
+    caplog: pytest.LogCaptureFixture,
     code: int,
     headers: dict[str, str],
     refusal: Refusal,
@@ -169,6 +191,11 @@ async def test_an_aggregator_that_cannot_take_it_now_is_asked_less_and_less_and_
         await until(lambda: len(tries_s) >= TRIES)
         said = (await get(f"{url}/readyz"))[1].decode()
         assert f"{code}: {refusal.error}" in said
+        is_other = refusal.parameter in BUILD_RULES
+        assert is_other == ("agent and aggregator are of different versions" in said)
+        assert is_other == ("the aggregator is of another version, waiting until both are alike" in caplog.text)
+        outcome = "incompatible" if is_other else "unavailable"
+        assert re.search(rf'batches_total{{outcome="{outcome}"}} [1-9]', (await get(f"{url}/metrics"))[1].decode())
         aggregator.always = None
         over_s = time.monotonic()
         await until(lambda: len(aggregator.bodies()) == 500)

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from wire.batch import FLAGS_ALL, Batch, Chunk, Flag
-from wire.codec import NAME_BYTES_MAX, POSITION_MAX, TIME_NS_MAX, decode, encode
+from wire.codec import NAME_BYTES_MAX, POSITION_MAX, TIME_NS_MAX, VERSION, decode, encode
+from wire.errors import BatchError
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -62,8 +63,8 @@ def _batch(chunks: tuple[Chunk, ...], rows: list[tuple[int, int, int, bytes]], c
 
 
 BATCHES = {
-    "v1-empty": _batch((), [], cluster=""),
-    "v1-typical": _batch(
+    "v2-empty": _batch((), [], cluster=""),
+    "v2-typical": _batch(
         (_WEB, _QUIET, _WEB_ON),
         [
             (1_700_000_000_000_000_001, 4150, 0, b"GET / 200"),
@@ -72,10 +73,10 @@ BATCHES = {
             (1_700_000_001_000_000_000, 4400, int(Flag.GAP), b'{"bytes":140,"reason":"rotated away"}'),
         ],
     ),
-    "v1-joint": _batch(
+    "v2-joint": _batch(
         (_ROTATED, _NEXT), [(1_700_000_000_000_000_001, 250, int(Flag.JOINED), b"boom\n\tat a\n\tat b")]
     ),
-    "v1-extreme": _batch((_EXTREME,), [(0, 1, FLAGS_ALL, b""), (TIME_NS_MAX, POSITION_MAX, 0, b"x")]),
+    "v2-extreme": _batch((_EXTREME,), [(0, 1, FLAGS_ALL, b""), (TIME_NS_MAX, POSITION_MAX, 0, b"x")]),
 }
 
 
@@ -96,5 +97,17 @@ def test_todays_decoder_reads_the_golden_bytes(name: str) -> None:
     assert bytes(found.body) == bytes(expected.body)
 
 
+# Version 1 has no joint chunks. Its agents wait for an aggregator of theirs.
+FORMER = sorted(path.stem for path in GOLDEN.glob("v1-*"))
+
+
+@pytest.mark.parametrize("name", FORMER)
+def test_batches_of_former_versions_are_refused_by_their_version(name: str) -> None:
+    with pytest.raises(BatchError) as caught:
+        decode((GOLDEN / f"{name}.bin").read_bytes())
+    assert (caught.value.rule, caught.value.detail) == ("version", f"expected {VERSION}, found 1")
+
+
 def test_every_golden_file_is_tested() -> None:
-    assert {path.stem for path in GOLDEN.iterdir()} == set(BATCHES)
+    assert {path.stem for path in GOLDEN.iterdir()} == {*BATCHES, *FORMER}
+    assert {name.partition("-")[0] for name in BATCHES} == {f"v{VERSION}"}

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from aggregator.api.forms import query_string
+from aggregator.api.forms import broken_escape, query_string
 from aggregator.api.loki.errors import LokiError
 from aggregator.api.times import time_ns
 from aggregator.errors import LogQLError
@@ -49,6 +49,8 @@ class Given:
     """The parameters of one request."""
 
     def __init__(self, text: str) -> None:
+        if (broken := broken_escape(text)) is not None:
+            raise LokiError(400, f'invalid URL escape "{broken}"')
         try:
             self._values = parse_qs(text, keep_blank_values=True, errors="strict", max_num_fields=1000)
         except ValueError as error:

@@ -34,9 +34,9 @@ async def client(
         yield session
 
 
-def beat(*containers: ContainerState, node: str = "node-1") -> bytes:
+def beat(*containers: ContainerState, node: str = "node-1", left_out: int = 0) -> bytes:
     lag = sum(container.lag_bytes for container in containers)
-    return encode(Heartbeat("test", node, f"{node}-1", "9.9.9", 3.0, 4, lag, 0.2, "", containers, 2))
+    return encode(Heartbeat("test", node, f"{node}-1", "9.9.9", 3.0, 4, lag, 0.2, "", containers, left_out))
 
 
 async def ask(client: aiohttp.ClientSession, path: str) -> dict[str, Any]:
@@ -48,7 +48,9 @@ async def ask(client: aiohttp.ClientSession, path: str) -> dict[str, Any]:
 
 async def test_nodes_are_those_that_were_heard(client: aiohttp.ClientSession) -> None:
     assert await ask(client, "/nodes") == {"nodes": []}
-    async with client.post("/v1/heartbeats", data=beat(ContainerState("shop", "cart-0", "u", "app"))) as answer:
+    async with client.post(
+        "/v1/heartbeats", data=beat(ContainerState("shop", "cart-0", "u", "app"), left_out=2)
+    ) as answer:
         assert answer.status == 204
     (node,) = (await ask(client, "/nodes"))["nodes"]
     seen = node.pop("last_seen")
@@ -118,10 +120,12 @@ async def test_completeness_joins_what_nodes_have_and_what_is_stored(client: aio
         "stored_bytes": 250 + 91,
         "records": 5,
         "gaps": [{"reason": "rotated", "gaps": 2, "bytes": 50, "of_unknown_size": 1}],
+        "lost_bytes": 50,
         "complete": False,
+        "doubts": ["gaps", "behind"],
     }
     gone, new = by_pod["gone-0"], by_pod["new-0"]
-    assert (gone["node_bytes"], gone["stored_bytes"], gone["complete"]) == (None, 7, True)
+    assert (gone["node_bytes"], gone["stored_bytes"], gone["complete"], gone["doubts"]) == (None, 7, True, [])
     assert (new["node_bytes"], new["stored_bytes"], new["complete"]) == (10, 0, True), "it is on its way"
     assert [one["pod"] for one in (await ask(client, "/completeness?pod=*-0&uid=v&uid=w"))["containers"]] == [
         "gone-0",
@@ -179,11 +183,50 @@ async def test_where_not_every_gap_has_room_nothing_is_complete(
             {"ts": NOW_NS, "source": b"3" * 16, "position": 7, "body": b"d", "pod": "whole-0"},
         ]
     )
+    await say(client, beat())
     for most, truncated, complete in ((2, False, ["whole-0"]), (1, True, [])):
         monkeypatch.setattr(nodes, "GAPS_MAX", most)
         found = await ask(client, "/completeness")
         assert found["truncated"] is truncated
         assert [one["pod"] for one in found["containers"] if one["complete"]] == complete
+
+
+async def say(client: aiohttp.ClientSession, heartbeat: bytes) -> None:
+    async with client.post("/v1/heartbeats", data=heartbeat) as answer:
+        assert answer.status == 204
+
+
+async def test_of_nodes_that_are_silent_or_unknown_it_is_not_known_whether_all_is_there(
+    client: aiohttp.ClientSession, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def told() -> dict[str, tuple[bool | None, tuple[str, ...]]]:
+        found = (await ask(client, "/completeness"))["containers"]
+        return {one["pod"]: (one["complete"], tuple(each.partition(":")[0] for each in one["doubts"])) for one in found}
+
+    gap = {"flags": int(Flag.GAP), "body": b'{"bytes":50,"reason":"rotated"}'}
+    await put(
+        [
+            {"ts": NOW_NS, "source": b"1" * 16, "position": 9, "body": b"a", "pod": "here-0"},
+            {"ts": NOW_NS, "source": b"2" * 16, "position": 9, "body": b"a", "pod": "deleted-0"},
+            {"ts": NOW_NS, "source": b"3" * 16, "position": 9, "pod": "gap-0", **gap},
+        ]
+    )
+    assert set((await told()).values()) == {(None, ("node unknown",)), (False, ("gaps", "node unknown"))}
+    # What a container has that its agent does not tell of is not known either.
+    await say(client, beat(ContainerState("shop", "here-0", "u", "app", 1, 9), left_out=1))
+    assert await told() == {
+        "here-0": (True, ()),
+        "deleted-0": (None, ("left out",)),
+        "gap-0": (False, ("gaps", "left out")),
+    }
+    await say(client, beat(ContainerState("shop", "here-0", "u", "app", 1, 9)))
+    assert await told() == {"here-0": (True, ()), "deleted-0": (True, ()), "gap-0": (False, ("gaps",))}
+    monkeypatch.setattr(time, "time", lambda: NOW_NS / 1e9 + 3600)
+    assert await told() == {
+        "here-0": (None, ("node silent",)),
+        "deleted-0": (None, ("node silent",)),
+        "gap-0": (False, ("gaps", "node silent")),
+    }
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,12 @@ def test_ranges(text: str, start: int, end: int) -> None:
         ("grep=", "grep", "leave it out"),
         ("pod", "pod", "leave it out"),
         ("grep=%ff", "grep", "UTF-8"),
+        ("grep=50%", "grep", "write % as %25"),
+        ("grep=%zz", "grep", "write % as %25"),
+        ("grep=a&pod=%2", "pod", "write % as %25"),
+        ("pod%=a", "pod%", "write % as %25"),
+        ("regex=(", "regex", "RE2"),
+        ("regex=(%3F%3Da)", "regex", "RE2"),
         ("%ff=1", "%ff", "UTF-8"),
         ("level=wran", "level", "did you mean 'warn'?"),
         ("&".join(["grep=a"] * (VALUES_MAX + 1)), "grep", "use *"),
@@ -120,6 +126,23 @@ def test_what_is_not_understood_is_refused_by_name(text: str, parameter: str, hi
     assert caught.value.refusal.parameter == parameter
     assert caught.value.refusal.error
     assert hint in caught.value.refusal.hint
+
+
+@pytest.mark.parametrize(
+    ("expression", "reason"),
+    [
+        ("(", "missing ): ("),
+        ("a(b", "missing ): a(b"),
+        (")", "unexpected ): )"),
+        ("*a", "no argument for repetition operator: *"),
+        ("(?-s)(", "missing ): (?-s)("),
+        ("a" * 20_000, "longer than 16384 characters"),
+    ],
+)
+def test_what_is_wrong_with_a_regex_is_said_of_what_was_written(expression: str, reason: str) -> None:
+    with pytest.raises(RefusedError) as caught:
+        query_of(urlencode({"regex": expression}))
+    assert caught.value.refusal.error == reason
 
 
 def test_every_label_can_be_asked_for() -> None:

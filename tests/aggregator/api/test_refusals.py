@@ -41,6 +41,13 @@ def test_a_failure_is_answered_by_name(error: StoreError, status: int, parameter
     assert ("Retry-After" in found.headers) is retry
 
 
+def test_an_expression_that_only_the_engine_refuses_is_told_as_it_was_written() -> None:
+    told = "OptimizedRegularExpression: cannot compile re2: (?-s)a(, error: missing ): (?-s)a(. Look at https://x"
+    found = refused(QueryRegexError(told), Limits())
+    assert found is not None
+    assert found.refusal.error == "missing ): a("
+
+
 def test_memory_that_is_full_is_not_the_querys_fault() -> None:
     found = refused(StoreMemoryError("(total) memory limit exceeded"), Limits())
     assert found is not None

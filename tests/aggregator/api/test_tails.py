@@ -346,7 +346,7 @@ REFUSALS = (
     ("?q=%7Ba%3D%22b%22%7D&query=%7Ba%3D%22b%22%7D", 400, "q"),
     ("?q=%7Ba%3D%22b%22", 400, "q"),
     ("?q=rate(%7Ba%3D%22b%22%7D%5B5m%5D)", 400, "q"),
-    ("?regex=(", 400, "query"),
+    ("?regex=(", 400, "regex"),
 )
 
 

@@ -305,6 +305,14 @@ async def test_refused(client: aiohttp.ClientSession, path: str, parameters: dic
     assert "DB::" not in text
 
 
+@pytest.mark.parametrize("broken", ["%zz", "%2", "%"])
+async def test_an_escape_that_encodes_nothing_is_refused(client: aiohttp.ClientSession, broken: str) -> None:
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    body = f"query=%7Bpod%3D%22x%22%7D&step={broken}"
+    async with client.post("/loki/api/v1/query_range", data=body, headers=headers) as answer:
+        assert (answer.status, await answer.text()) == (400, f'invalid URL escape "{broken}"\n')
+
+
 async def test_an_error_while_samples_are_made(client: aiohttp.ClientSession) -> None:
     query = f'sum_over_time({ALL} | json | label_format status="none" | unwrap status [1m])'
     status, text = await refusal(client, "/query", query=query, time=str(BEGAN_S + 60))
