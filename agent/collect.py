@@ -37,8 +37,8 @@ _T = TypeVar("_T")
 # it is old enough: fewer looks make fewer rounds, batches and requests of as many lines, and those are what a node
 # where every file gets a line now and then costs.
 LOOK_EVERY_S: Final = 0.25
-# Where many files grow, so many times as long: half as many rounds and batches. A line waits for the next look, and one
-# that is younger then than joining waits for the one after it: 0.75 s at most, as where a file is read at the second look.
+# Where many files grow, so many times as long: half as many rounds and batches. A line waits for the next look, and if
+# it is too young then for what follows to be known (`join.CLOSED_AFTER_NS`) for the one after that: 0.75 s at most.
 MANY_LOOKS: Final = 2
 # Nobody who wants batches sooner than that gets more looks a second than ten.
 LOOK_EVERY_LEAST_S: Final = 0.1

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 # Containers with a file that is not at rest are looked over this often.
 THOROUGH_EVERY_S: Final = 3.0
-# Where so many files have grown between two looks, more of them are worth one round: it costs as much as to read so many.
+# Where so many files have grown between two looks, it is better to have more of them in a round: a round costs as much
+# as to read so many.
 MANY: Final = 64
 
 
