@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from agent import join
-from agent.assemble import Assembly
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -63,7 +62,7 @@ class Holding:
                     file.hold(b"")
                 continue
             file.hold(block.since(offset), now_s + wait_s)
-            file.assembly = Assembly(file.shipped)
+            file.assembly.restart(file.shipped)
             self._files[file] = None
             self.held_bytes += len(file.held)
 

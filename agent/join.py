@@ -243,16 +243,13 @@ def _hold(records: Assembled, segments: Several[Segment], bounds: _Ints, links: 
     """What of each segment waits, by the ``links`` of the streams' ends."""
     ends = links.ends
     times, segment = records.times[ends.last], ends.segment
-    read, closed_ns, open_start, joins = np.array(
-        [
-            (each.end, each.closed_ns, each.end if each.open_start is None else each.open_start, each.joins)
-            for each in segments
-        ],
-        np.int64,
-    ).T
+    read = np.array([each.end for each in segments], np.int64)
+    closed_ns = np.array([each.closed_ns for each in segments], np.int64)
+    open_start = np.array([each.end if each.open_start is None else each.open_start for each in segments], np.int64)
+    joins = np.array([each.joins for each in segments], np.bool_)
     room = read[segment] - bytes_max
     row = np.where(records.starts[ends.first] > room, ends.first, ends.own)
-    doubt = (joins[segment] != 0) & (records.starts[row] > room)
+    doubt = joins[segment] & (records.starts[row] > room)
     doubt &= np.abs(records.times[bounds[segment + 1] - 1] - times) <= CLOSED_AFTER_NS
     # A tangle that is too long to be held is parted wherever it is cut.
     floor = read - 2 * bytes_max
