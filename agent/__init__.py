@@ -4,6 +4,7 @@ config       the command line
 app          puts the parts together, owns every task and resource
 rules        what is to be done with a container's log, by globs
 expression   a regex over many records at once
+beginnings   whether records begin with what it matches
 redaction    what is found and replaced
 hints        where to look for it
 readymade    redactions by name

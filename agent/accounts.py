@@ -82,7 +82,11 @@ class Account:
         self._total = total
         sizes = {file.entry.inode: file.size for file in files if not file.entry.generation.gzip}
         # A file that was not there the last time was written since; a compressed one was not.
-        written = sum(max(0, size - self._sizes.get(inode, 0)) for inode, size in sizes.items())
+        written = 0
+        for inode, size in sizes.items():
+            before = self._sizes.get(inode, 0)
+            if size > before:
+                written += size - before
         self._sizes = sizes
         return written
 
@@ -143,7 +147,11 @@ def lag(files: Iterable[LogFile], now_s: float) -> tuple[int, float]:
 
 def _forecast_s(rotation: Rotation, files: Sequence[LogFile], rate: float | None, now_s: float) -> float | None:
     """Of the run that is written now. What older runs left goes with the next restart, which nobody can foresee."""
-    if not any(file.lag_bytes and now_s - file.behind_since_s >= ON_ITS_WAY_S for file in files):
+    since_s = now_s - ON_ITS_WAY_S
+    for file in files:
+        if file.behind_since_s <= since_s and file.lag_bytes:
+            break
+    else:
         return None
     listed = [file for file in files if file.listed]
     if not listed:

@@ -20,7 +20,7 @@ from agent.collect import Collector
 from agent.forecast import Rotation
 from agent.heartbeat import Heart
 from agent.hold import Hold
-from agent.memory import share_one_arena
+from agent.memory import keep_what_is, share_one_arena
 from agent.metrics import Metrics
 from agent.positions import Positions
 from agent.ship import Shipper
@@ -55,6 +55,7 @@ async def run(config: Config) -> None:
         loop.add_signal_handler(number, stop.set)
     _raise_open_files_limit()
     share_one_arena()
+    keep_what_is()
     ending = asyncio.create_task(_end_within(stop, END_WITHIN_S))
     await follow(config, stop, lambda address: _log.info("listening", extra=fields(address=address.url)))
     ending.cancel()

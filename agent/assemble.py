@@ -134,9 +134,15 @@ class Assembly:
 
     def reach(self, end: int) -> int:
         """The position reached after lines up to ``end``, and what was delivered before: the new floor."""
-        start = self.open_lines.start
+        start = self.open_lines.start if self.open_lines else None
         self.floor = max(self.floor, end if start is None else start)
         return self.floor
+
+    def restart(self, floor: int) -> None:
+        """Start over from ``floor``: what is open will be read again."""
+        self.floor = floor
+        if self.open_lines:
+            self.open_lines = OpenLines()
 
 
 class _Span(msgspec.Struct, frozen=True):

@@ -9,8 +9,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from agent import join
-from agent.assemble import Assembly
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -48,18 +49,20 @@ class Holding:
 
     def hold(self, blocks: Iterable[Stretch], joined: join.Joined, now_ns: int) -> None:
         """Hold what ``joined`` says of ``blocks``."""
-        for block, offset, last_ns in zip(blocks, joined.held.tolist(), joined.held_ns.tolist(), strict=True):
+        now_s = time.monotonic()
+        # A time that lies ahead is a clock's fault, and no reason to wait longer.
+        waits_ns = np.clip(joined.held_ns - (now_ns - join.CLOSED_AFTER_NS), 0, join.CLOSED_AFTER_NS)
+        for block, offset, wait_s in zip(blocks, joined.held.tolist(), (waits_ns / 1e9).tolist(), strict=True):
             file = block.file
             if file in self._files:
                 self.held_bytes -= len(file.held)
                 del self._files[file]
             if offset < 0:
-                file.hold(b"")
+                if file.held or file.closing:
+                    file.hold(b"")
                 continue
-            # A time that lies ahead is a clock's fault, and no reason to wait longer.
-            wait_ns = min(max(last_ns + join.CLOSED_AFTER_NS - now_ns, 0), join.CLOSED_AFTER_NS)
-            file.hold(block.since(offset), time.monotonic() + wait_ns / 1e9)
-            file.assembly = Assembly(file.shipped)
+            file.hold(block.since(offset), now_s + wait_s)
+            file.assembly.restart(file.shipped)
             self._files[file] = None
             self.held_bytes += len(file.held)
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from agent import multiline
 from agent.assemble import Assembled, Records, edges_of
+from agent.beginnings import Beginning
 from agent.interleave import LINES_MAX, Chains, chained, interleaved
 from agent.lines import before_run, steps
 from agent.multiline import SOON_NS, Verdict
@@ -26,7 +27,6 @@ from agent.splice import merged, without, without_held
 from wire.batch import Flag
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Sequence as Several
 
 _Ints = npt.NDArray[np.int64]
@@ -53,8 +53,8 @@ class Segment(msgspec.Struct, frozen=True):
 
     ``floor``: the position reached before them. ``end``: the offset up to which the file has been read. ``closed_ns``:
     a record of that time or before is not continued any more, for there is no more. ``open_start``: where the first of
-    the lines that are open at the end begins; they are held as well, where anything is. ``start``: the expression that
-    every record's first line matches at its beginning; None: what `agent.multiline` says. ``joins``: whether records
+    the lines that are open at the end begins; they are held as well, where anything is. ``start``: what every record's
+    first line begins with; None: what `agent.multiline` says. ``joins``: whether records
     are joined at all.
     """
 
@@ -63,7 +63,7 @@ class Segment(msgspec.Struct, frozen=True):
     closed_ns: int
     open_start: int | None = None
     joins: bool = True
-    start: "re.Pattern[bytes] | None" = None
+    start: Beginning | None = None
 
 
 class Joined(msgspec.Struct, frozen=True, eq=False):
@@ -192,15 +192,18 @@ def _sequence(records: Assembled, order: _Ints, first: _Bools) -> Sequence:
 
 
 def _verdict(sequence: Sequence, segments: Several[Segment], segment: _Ints) -> Verdict:
-    """What `agent.multiline` says, or the file's own expression."""
-    verdict = multiline.judge(sequence)
-    for number, each in enumerate(segments):
-        if each.start is not None:
-            rows = (segment == number).nonzero()[0]
-            own = multiline.judge_by(each.start, _part(sequence, rows))
-            verdict.continues[rows] = own.continues
-            # Nothing that follows changes it.
-            verdict.near[rows] = verdict.empty[rows] = False
+    """What `agent.multiline` says, or the files' own expressions."""
+    starts = list(dict.fromkeys(each.start for each in segments))
+    if starts == [None]:
+        return multiline.judge(sequence)
+    number = np.array([starts.index(each.start) for each in segments], np.int64)[segment]
+    verdict = multiline.Verdict(*np.zeros((4, segment.size), np.bool_))
+    for each, start in enumerate(starts):
+        rows = (number == each).nonzero()[0]
+        part = _part(sequence, rows)
+        found = multiline.judge(part) if start is None else multiline.judge_by(start, part)
+        verdict.continues[rows], verdict.soon[rows] = found.continues, found.soon
+        verdict.near[rows], verdict.empty[rows] = found.near, found.empty
     return verdict
 
 
@@ -240,16 +243,13 @@ def _hold(records: Assembled, segments: Several[Segment], bounds: _Ints, links: 
     """What of each segment waits, by the ``links`` of the streams' ends."""
     ends = links.ends
     times, segment = records.times[ends.last], ends.segment
-    read, closed_ns, open_start, joins = np.array(
-        [
-            (each.end, each.closed_ns, each.end if each.open_start is None else each.open_start, each.joins)
-            for each in segments
-        ],
-        np.int64,
-    ).T
+    read = np.array([each.end for each in segments], np.int64)
+    closed_ns = np.array([each.closed_ns for each in segments], np.int64)
+    open_start = np.array([each.end if each.open_start is None else each.open_start for each in segments], np.int64)
+    joins = np.array([each.joins for each in segments], np.bool_)
     room = read[segment] - bytes_max
     row = np.where(records.starts[ends.first] > room, ends.first, ends.own)
-    doubt = (joins[segment] != 0) & (records.starts[row] > room)
+    doubt = joins[segment] & (records.starts[row] > room)
     doubt &= np.abs(records.times[bounds[segment + 1] - 1] - times) <= CLOSED_AFTER_NS
     # A tangle that is too long to be held is parted wherever it is cut.
     floor = read - 2 * bytes_max

@@ -20,13 +20,17 @@ if TYPE_CHECKING:
 
 # Containers with a file that is not at rest are looked over this often.
 THOROUGH_EVERY_S: Final = 3.0
+# Where so many files have grown between two looks, it is better to have more of them in a round: a round costs as much
+# as to read so many.
+MANY: Final = 64
 
 
 class Looking:
     """Finds what has happened to the files of ``following``. Owns what `Asking` does, until `close` (idempotent).
 
-    ``waiting``: whether some file waits to be placed. ``written``: directories with files that have changed their size,
-    to be cleared by who takes note of it.
+    ``waiting``: whether some file waits to be placed. ``are_many``: whether the last look found many files grown, so
+    that the next one may be later. ``written``: directories with files that have changed their size, to be cleared by
+    who takes note of it.
     """
 
     def __init__(self, following: Following, *, inotify: bool) -> None:
@@ -36,6 +40,7 @@ class Looking:
         self._young: dict[LogFile, None] = {}
         self._thorough_s = 0.0
         self.waiting = False
+        self.are_many = False
         self.written: dict[str, None] = {}
 
     def look(self, now_s: float) -> list[LogFile]:
@@ -46,10 +51,12 @@ class Looking:
             self._following.look_at(file, now_s)
             self.written[file.directory] = None
             self.waiting = self.waiting or file.awaits_place(now_s)
-        ripe = self._young
-        self._young = {
-            file: None for file in grown if is_young(file) and file not in ripe and file.directory not in unsettled
-        }
+        self.are_many = len(grown) >= MANY
+        ripe, self._young = self._young, {}
+        if not self.are_many:  # else nearly half a second would pass before the next look
+            self._young = {
+                file: None for file in grown if is_young(file) and file not in ripe and file.directory not in unsettled
+            }
         found = [*grown, *ripe]
         is_due = now_s >= self._thorough_s
         if unsettled or is_due:
@@ -58,7 +65,7 @@ class Looking:
         if is_due:
             self._asking.settle(now_s)
             self._thorough_s = now_s + THOROUGH_EVERY_S
-        return [file for file in found if file not in self._young]
+        return [file for file in found if file not in self._young] if self._young else found
 
     def restless(self) -> Iterator[list[LogFile]]:
         """The files of each container of which some file is not at rest: all that have something left to do."""

@@ -9,6 +9,7 @@ spent in the kernel; to give back what is free when there is nothing to do saves
 from __future__ import annotations
 
 import ctypes
+import gc
 from typing import Final
 
 # As glibc numbers it for mallopt(3).
@@ -19,6 +20,15 @@ def share_one_arena() -> bool:
     """Have all threads share an arena. False where the C library is not glibc, and has none."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and bool(mallopt(_M_ARENA_MAX, 1))
+
+
+def keep_what_is() -> None:
+    """Have what is there now, all modules and what they made, no more looked over for garbage: it stays to the end.
+
+    Measured with 300 files that grow all the time: a twentieth of the time that reading takes.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def give_back() -> bool:

@@ -55,7 +55,7 @@ from agent.shapes import (
 from agent.traces import RULES, Look, under
 
 if TYPE_CHECKING:
-    import re
+    from agent.beginnings import Beginning
 
 _Bools = npt.NDArray[np.bool_]
 _Ints = npt.NDArray[np.int64]
@@ -136,17 +136,16 @@ def _within(look: Look, found: _Bools) -> Look:
     return Look(look.sequence, look.rows[at], look.codes[at], soon, look.near[at] & soon, look.known, look.told)
 
 
-def judge_by(pattern: re.Pattern[bytes], sequence: Sequence) -> Verdict:
-    """As `judge`, where the first line of every record, and nothing else, matches ``pattern`` at its beginning."""
-    soon, near = _moments(sequence)
-    begins = np.array(
-        [pattern.match(sequence.text[at : at + size].data) is not None for at, size in _spans(sequence)], np.bool_
-    )
-    return Verdict(soon & ~begins, soon, near, np.zeros(soon.size, np.bool_))
+def judge_by(beginning: Beginning, sequence: Sequence) -> Verdict:
+    """As `judge`, where the first line of every record, and nothing else, has ``beginning``.
 
-
-def _spans(sequence: Sequence) -> zip[tuple[int, int]]:
-    return zip(sequence.begins.tolist(), sequence.lengths.tolist(), strict=True)
+    So nothing that follows changes it: none is ``near`` or ``empty``.
+    """
+    soon, _ = _moments(sequence)
+    continues = soon.copy()
+    rows = soon.nonzero()[0]
+    continues[rows] = ~beginning.of(sequence.text, sequence.begins[rows], sequence.lengths[rows])
+    return Verdict(continues, soon, np.zeros_like(soon), np.zeros_like(soon))
 
 
 def _moments(sequence: Sequence) -> tuple[_Bools, _Bools]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from agent.beginnings import Beginning
 from agent.expression import Expression, ExpressionError
 from agent.readymade import READY_MADE
 from agent.redaction import REPLACEMENT_BYTES_MAX, Redaction
@@ -92,7 +93,7 @@ class Treatment(msgspec.Struct, frozen=True, eq=False):
 
     collected: bool = True
     multiline: bool = True
-    multiline_start: re.Pattern[bytes] | None = None
+    multiline_start: Beginning | None = None
     drop: tuple[Expression, ...] = ()
     redact: tuple[Redaction, ...] = ()
     rate_bytes_per_s: int | None = None
@@ -106,7 +107,7 @@ class _Settings(msgspec.Struct, frozen=True, eq=False):
     """The keys of a rule, ready to be used; None where it does not have one."""
 
     multiline: bool | None
-    multiline_start: re.Pattern[bytes] | None
+    multiline_start: Beginning | None
     drop: tuple[Expression, ...] | None
     redact: tuple[Redaction, ...] | None
     rate_bytes_per_s: int | None
@@ -117,7 +118,7 @@ class _Settings(msgspec.Struct, frozen=True, eq=False):
         start = rule.multiline if isinstance(rule.multiline, str) else None
         return cls(
             None if rule.multiline is None else bool(rule.multiline) or start is not None,
-            None if start is None else expression_of("multiline", start).alone,
+            None if start is None else Beginning(expression_of("multiline", start)),
             None if rule.drop is None else tuple(expression_of("drop", text) for text in rule.drop),
             None if rule.redact is None else tuple(each for one in rule.redact for each in redactions_of(one)),
             None if rule.rate is None else rate_of(rule.rate),
@@ -145,7 +146,7 @@ class Rules:
     def treatment(self, container: Container) -> Treatment:
         """What is done with ``container``; containers under the same rules share the values."""
         multiline: bool | None = None
-        start: re.Pattern[bytes] | None = None
+        start: Beginning | None = None
         drop: tuple[Expression, ...] | None = None
         redact: tuple[Redaction, ...] | None = None
         rate: int | None = None

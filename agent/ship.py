@@ -45,6 +45,7 @@ class Shipper:
             with self._metrics.in_flight.track_inprogress():
                 await self._deliver(sealed)
             self._collector.done()
+            del sealed  # a megabyte or so, and the next one may be long in coming
 
     async def _deliver(self, sealed: Sealed) -> None:
         """See ``sealed`` committed; or dropped, because reading has gone back and will bring it again."""

@@ -93,14 +93,16 @@ def read_last(file: LogFile, record_bytes_max: int) -> Stretch | None:
 
 def _lines(file: LogFile) -> Stretch | None:
     # Not more than there is: every read is memory first, of which a line now and then needs little.
-    data = _read(file, min(READ_BYTES_MAX, file.size - file.read), file.read)
-    end = data.rfind(b"\n") + 1
     start = file.read
-    file.read += end
+    data = _read(file, min(READ_BYTES_MAX, file.size - start), start)
+    size = len(data)
+    end = data.rfind(b"\n") + 1
+    file.read = start + end
     # After a full read there is more to come at once; else what follows the last newline waits for the file to grow.
-    is_whole = end > 0 and len(data) == READ_BYTES_MAX
-    file.searched = file.read if is_whole else start + len(data)
-    return Stretch(file, memoryview(data)[:end], Segment(end, start, file.time_ns)) if end else None
+    file.searched = start + (end if end and size == READ_BYTES_MAX else size)
+    if not end:
+        return None
+    return Stretch(file, data if end == size else memoryview(data)[:end], Segment(end, start, file.time_ns))
 
 
 def _rest_of_line(file: LogFile, record_bytes_max: int) -> Stretch | None:

@@ -116,6 +116,11 @@ class Tail:
         return self._looking.waiting
 
     @property
+    def are_many(self) -> bool:
+        """Whether many files had grown when they were looked at last: it is enough to look half as often."""
+        return self._looking.are_many
+
+    @property
     def readable(self) -> bool:
         """Whether more can be read of what the last look found."""
         return any(file.readable for file in self._ready)

@@ -10,7 +10,7 @@ import pytest
 from agent.asking import IDLE_AFTER_S, TURNS
 from agent.bell import Bell
 from agent.inotify import Inotify
-from agent.looking import THOROUGH_EVERY_S
+from agent.looking import MANY, THOROUGH_EVERY_S
 from agent.tail import Tail
 from tests.agent.tailing import Clock, TailedNode, cri, pack
 
@@ -127,6 +127,23 @@ def test_what_grew_a_little_since_it_was_read_waits_for_the_look_after(tailed: T
         clock.forward(0.25)
         assert tailed.tail.look()
         tailed.ship()
+
+
+@pytest.mark.parametrize(("files", "are_many"), [(MANY - 1, False), (MANY, True)])
+def test_where_many_files_grew_a_little_they_are_read_at_once(
+    tmp_path: Path, clock: Clock, files: int, *, are_many: bool
+) -> None:
+    tailed = TailedNode(tmp_path)
+    paths = [f"a_b_{number}/web/0.log" for number in range(files)]
+    for number, path in enumerate(paths):
+        tailed.write(path, cri(number))
+    tailed.settle()
+    tailed.bodies.clear()
+    for number, path in enumerate(paths):
+        tailed.write(path, cri(files + number))
+    assert found(tailed, clock, 1) == are_many == tailed.tail.are_many
+    assert found(tailed, clock, 1) != are_many
+    assert len(tailed.bodies) == files
 
 
 def test_a_rotated_file_that_slept_is_read_to_its_end_and_let_go(tailed: TailedNode, clock: Clock) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,6 +11,8 @@ from hypothesis import strategies as st
 
 from agent import cri, join
 from agent.assemble import Assembly, Records, assemble
+from agent.beginnings import Beginning
+from agent.expression import Expression
 from agent.interleave import LINES_MAX
 from agent.lines import Segment
 from wire.batch import Flag
@@ -52,9 +53,9 @@ def text_of(lines: Sequence[Line]) -> bytes:
 class Reader:
     """Reads a file as `agent.tail` does: again from where records were held back."""
 
-    def __init__(self, text: bytes, position: int = 0, start: re.Pattern[bytes] | None = None) -> None:
+    def __init__(self, text: bytes, position: int = 0, start: str | None = None) -> None:
         self.text = text
-        self.start = start
+        self.start = None if start is None else Beginning(Expression(start))
         self.floor = position
         self.held = self.read = text.rfind(b"\n", 0, position) + 1
         self.assembly = Assembly(position)
@@ -187,12 +188,12 @@ def test_a_malformed_line_is_never_joined() -> None:
 
 def test_a_start_expression_decides_alone() -> None:
     lines = [Line(b"10:00 a"), Line(b"b"), Line(b"  c"), Line(b"10:01 d"), Line(b"\tat e")]
-    found = Reader(text_of(lines), start=re.compile(rb"\d\d:\d\d ")).take_all()
+    found = Reader(text_of(lines), start=r"\d\d:\d\d ").take_all()
     assert [record.body for record in found] == [b"10:00 a\nb\n  c", b"10:01 d\n\tat e"]
 
 
 def test_with_a_start_expression_only_the_last_record_is_held() -> None:
-    reader = Reader(text_of([Line(b"10:00 a"), Line(b"  b"), Line(b"10:01 c"), Line(b"d")]), start=re.compile(rb"\d"))
+    reader = Reader(text_of([Line(b"10:00 a"), Line(b"  b"), Line(b"10:01 c"), Line(b"d")]), start=r"\d")
     reader.take(len(reader.text))
     assert [record.body for record in reader.found] == [b"10:00 a\n  b"]
 

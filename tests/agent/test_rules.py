@@ -88,7 +88,7 @@ def test_each_key_is_that_of_the_first_rule_that_has_it() -> None:
     assert app.redact == (READY_MADE["email"],)
     assert app.multiline
     assert app.multiline_start is not None
-    assert app.multiline_start.pattern == rb"\d"
+    assert app.multiline_start.expression.text == r"\d"
     assert app.rate_bytes_per_s == 2 << 20
     proxy = rules.treatment(msgspec.structs.replace(APP, name="proxy"))
     assert [each.text for each in proxy.drop] == ["proxy"]

@@ -113,7 +113,7 @@ def test_the_example_of_rules_does_what_it_says(tmp_path: Path) -> None:
     cart = rules.treatment(Container("shop", "cart-1", "uid", "app"))
     assert cart.collected
     assert cart.multiline_start is not None
-    assert cart.multiline_start.match(b"2024-05-06 07:08 x")
+    assert cart.multiline_start.expression.alone.match(b"2024-05-06 07:08 x")
     assert [each.text for each in cart.drop] == ["^DEBUG", "level=debug"]
     text_left = b"user=jane a@b.de session=x1 4111111111111111"
     for redaction in cart.redact:
