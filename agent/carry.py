@@ -46,8 +46,9 @@ if TYPE_CHECKING:
 DECIDED_WITHIN_S: Final = 1.0
 # A's last lines are held so much longer for B to be found, and for the store to say where it is to be read from.
 HELD_ON_S: Final = 2.0
-# As long as a line's end is waited for in one file (`unfinished.PATIENCE_S`). Between A and B files may be missing.
-APART_AFTER_NS: Final = 30 * 10**9
+# Between A and B a file may be missing that nobody saw. A kubelet looks at the size of logs every ten seconds, so what
+# was written before and behind a file of its making lies further apart than this; and what belongs together does not.
+APART_AFTER_NS: Final = 5 * 10**9
 # Read of B at first; four times as much as long as that does not do.
 _HEAD_BYTES: Final = 64 << 10
 # Read of B beyond the longest record: lines of the other stream between, and what stands before messages.

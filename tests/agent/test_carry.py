@@ -156,7 +156,7 @@ def test_what_goes_on_too_late_is_another_record(session: Session, writer: Write
     assert bodies(session) == ["before", "\n".join(HEAD[1:]), REST[0]]
 
 
-@pytest.mark.parametrize(("after_s", "joined"), [(29, True), (31, False)])
+@pytest.mark.parametrize(("after_s", "joined"), [(4, True), (6, False)])
 def test_a_line_whose_pieces_lie_far_apart_is_two(
     session: Session, writer: Writer, after_s: int, *, joined: bool
 ) -> None:
