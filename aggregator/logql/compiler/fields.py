@@ -32,6 +32,11 @@ DUPLICATE: Final = "_extracted"
 _PLAIN_NUMBER: Final = r"'^-?[0-9]+(\\.[0-9]+)?$'"
 
 
+# Labels that one parser makes in a statement. Each is a kilobyte or two of SQL, and a filter repeats what those before
+# it leave in doubt: of twenty filters the engine refuses the statement for its length.
+FIELDS_MAX: Final = 10
+
+
 class InexpressibleError(Exception):
     """There is no SQL for it: Python does it."""
 
@@ -116,6 +121,8 @@ class Fields:
     def field(self, name: str) -> Field:
         """A label that rows tell of; raises `InexpressibleError`."""
         if name not in self._known:
+            if len(self._known) >= FIELDS_MAX:
+                raise InexpressibleError
             self._known[name] = self._field(name)
         return self._known[name]
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import pytest
 
+from aggregator.logql.compiler.captures import CAPTURES_MAX
+from aggregator.logql.compiler.fields import FIELDS_MAX
 from aggregator.logql.compiler.plan import compile_query, plan
 from aggregator.logql.compiler.samples import samples
 from aggregator.logql.compiler.words import whole_words
@@ -21,6 +23,7 @@ from aggregator.logql.tree import (
     LogfmtParser,
     Matcher,
     MatchOp,
+    PatternParser,
     Query,
     Selector,
 )
@@ -194,6 +197,29 @@ def test_what_is_left_for_python() -> None:
     assert plan(msgspec.structs.replace(WHOLE, stages=stages[:1])).rest == ()
     with pytest.raises(ValueError, match="no SQL for JsonParser"):
         compile_query(msgspec.structs.replace(WHOLE, stages=stages))
+
+
+@pytest.mark.parametrize(
+    ("most", "stages"),
+    [
+        (CAPTURES_MAX, lambda count: (PatternParser("".join(f"<a{n}> " for n in range(count))),)),
+        (
+            FIELDS_MAX,
+            lambda count: (
+                JsonParser(),
+                *(LabelFilter(Matcher(f"a{n}", MatchOp.EQUAL, "x")) for n in range(count)),
+            ),
+        ),
+    ],
+)
+def test_what_would_be_a_statement_of_a_size_that_is_slow_to_understand_is_left_for_python(
+    most: int, stages: Callable[[int], tuple[Stage, ...]]
+) -> None:
+    buckets = Buckets(NOW_NS, NOW_NS, S, 60 * S)
+    for count, is_sql in ((most, True), (most + 1, False)):
+        logs = LogExpression(WHOLE.selector, stages(count))
+        leaf = Leaf(RangeAggregation(RangeOp.COUNT, logs, 60 * S), ())
+        assert (samples(leaf, buckets) is not None) is is_sql
 
 
 async def test_what_a_user_wrote_stays_a_value(engine: Engine, put: Put) -> None:
