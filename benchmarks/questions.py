@@ -89,7 +89,10 @@ def questions(trace: str) -> tuple[Question, ...]:
             parameters="grep=eadloc",
         ),
         Question(
-            "substring of a common word", f'{_EVERY} |= "eques"', _newest("body LIKE '%eques%'"), parameters="grep=eques"
+            "substring of a common word",
+            f'{_EVERY} |= "eques"',
+            _newest("body LIKE '%eques%'"),
+            parameters="grep=eques",
         ),
         Question(
             "lines with a common substring, counted",

@@ -139,4 +139,3 @@ SELECT
     fromUnixTimestamp64Nano(toInt64({START_NS} + n * {_STEP_NS} + h % {_STEP_NS}), 'UTC') AS ts,
     toUInt128(pod + 1) AS source, n + 1 AS position, toUInt8(0) AS flags, {_BODY} AS body
 FROM (SELECT number AS n FROM numbers({{first:UInt64}}, {{count:UInt64}}))"""
-
