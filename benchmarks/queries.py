@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import statistics
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import aiohttp
 import msgspec
@@ -55,11 +54,18 @@ class Took(msgspec.Struct, frozen=True):
     asked_s: float
     bare_s: float
     http_s: float
+    asked_cpu_s: float
+    bare_cpu_s: float
 
     @property
     def ratio(self) -> float:
         """The aggregator against the bare engine."""
         return self.asked_s / self.bare_s
+
+    @property
+    def cpu_ratio(self) -> float:
+        """The same in CPU of the whole process: of use where others are at work on the machine."""
+        return self.asked_cpu_s / self.bare_cpu_s
 
 
 def measure(
@@ -104,17 +110,20 @@ class Asking:
         if self._question.parameters:
             ways["http"] = self.over_http
         seconds: dict[str, list[float]] = {name: [] for name in ways}
+        cpu: dict[str, list[float]] = {name: [] for name in ways}
         answers = {name: await ask() for name, ask in ways.items()}
         if max(answers.values()) - min(answers.values()) > _DIFFERENCE * max(answers.values()):
             raise RuntimeError(f"{self._question.name}: answers of different length, {answers}")
         for _ in range(RUNS):
             for name, ask in ways.items():
                 await self._engine.execute("SYSTEM DROP QUERY CONDITION CACHE")
-                began = time.perf_counter()
+                began, cpu_began = time.perf_counter(), time.process_time()
                 await ask()
                 seconds[name].append(time.perf_counter() - began)
-        medians = {name: statistics.median(taken) for name, taken in seconds.items()}
-        return Took(self._question.name, self._lines, medians["asked"], medians["bare"], medians.get("http", 0.0))
+                cpu[name].append(time.process_time() - cpu_began)
+        asked_s, bare_s, http_s = (statistics.median(seconds.get(name, [0.0])) for name in ("asked", "bare", "http"))
+        asked_cpu_s, bare_cpu_s = (statistics.median(cpu[name]) for name in ("asked", "bare"))
+        return Took(self._question.name, self._lines, asked_s, bare_s, http_s, asked_cpu_s, bare_cpu_s)
 
     async def asked(self) -> int:
         """As the aggregator does it; gives how many records or samples there are."""

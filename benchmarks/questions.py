@@ -1,4 +1,4 @@
-"""What is asked of the stock: each question in LogQL, and as the SQL that one would write by hand for the same answer."""
+"""What is asked of the stock: each question in LogQL, and as the SQL that one would write by hand for it."""
 
 from __future__ import annotations
 
@@ -119,7 +119,8 @@ def questions(trace: str) -> tuple[Question, ...]:
         Question(
             "counts per 5 minutes by pod",
             f"sum by (pod) (count_over_time({_EVERY}[5m]))",
-            "SELECT t, labels['pod'] AS pod, sum(n) FROM (SELECT toStartOfFiveMinutes(ts) AS t, stream_id, count() AS n "  # noqa: S608 - own words
+            "SELECT t, labels['pod'] AS pod, sum(n) FROM "  # noqa: S608 - own words
+            "(SELECT toStartOfFiveMinutes(ts) AS t, stream_id, count() AS n "
             f"FROM {LOGS} WHERE {{time}} GROUP BY t, stream_id) AS counted "
             f"ANY LEFT JOIN {STREAMS} AS known USING stream_id GROUP BY t, pod ORDER BY t",
             5 * _MINUTE_S,
@@ -127,7 +128,8 @@ def questions(trace: str) -> tuple[Question, ...]:
         Question(
             "rate per 5 minutes with all labels",
             'rate({namespace="shop"}[5m])',
-            "SELECT t, labels, level, n / 300 FROM (SELECT toStartOfFiveMinutes(ts) AS t, stream_id, level, count() AS n "  # noqa: S608 - own words
+            "SELECT t, labels, level, n / 300 FROM "  # noqa: S608 - own words
+            "(SELECT toStartOfFiveMinutes(ts) AS t, stream_id, level, count() AS n "
             f"FROM {LOGS} WHERE {{time}} AND namespace = 'shop' GROUP BY t, stream_id, level) AS counted "
             f"ANY LEFT JOIN {STREAMS} AS known USING stream_id ORDER BY t",
             5 * _MINUTE_S,

@@ -38,10 +38,11 @@ _STEP_NS: Final = DAY_NS // LINES_A_DAY
 _HASH: Final = "cityHash64(n, 7)"
 _BODY: Final = r"""multiIf(
     kind = 0,
-    format('10.{}.{}.{} - - [24/Nov/2026:10:{}:{} +0000] "{} {}?page={} HTTP/1.1" {} {} "https://shop.example.com/" "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36" rt={}',
+    format('10.{}.{}.{} - - [24/Nov/2026:10:{}:{} +0000] "{} {}?page={} HTTP/1.1" {} {} "{}" "{}" rt={}',
         toString(h % 16), toString(h % 251), toString(h % 253), leftPad(toString(h % 60), 2, '0'),
         leftPad(toString(h % 59), 2, '0'), ['GET', 'GET', 'GET', 'POST', 'PUT', 'DELETE'][h % 6 + 1], route,
-        toString(h % 90), toString(status), toString(h % 90000), toString(latency)),
+        toString(h % 90), toString(status), toString(h % 90000),
+        'https://shop.example.com/', 'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36', toString(latency)),
     kind = 1,
     format('{{"time":"{}","level":"{}","msg":"{}","trace_id":"{}","route":"{}","status_code":{},"latency":{},"cache_hit":{},"user":{{"id":{},"plan":"{}"}}}}',
         toString(ts), word, message, trace, route, toString(status), toString(latency), if(h % 7 = 0, 'false', 'true'),
@@ -56,7 +57,10 @@ _BODY: Final = r"""multiIf(
 _MESSAGE: Final = f"""if(n % {RARE_EVERY} = 777, format('deadlock found on table_{{}}', toString(h % 1000)),
     ['request completed', 'connection accepted from upstream', 'retrying after failure', 'item processed',
      'cache refreshed for tenant', 'lease renewed', 'session opened', 'checkpoint written to storage'][h % 8 + 1])"""
-_ROUTE: Final = "concat('/api/v1/', ['orders', 'carts', 'users', 'items', 'search', 'login', 'prices', 'stock'][h % 8 + 1], '/', ['list', 'get', 'update'][h % 3 + 1])"
+_ROUTE: Final = (
+    "concat('/api/v1/', ['orders', 'carts', 'users', 'items', 'search', 'login', 'prices', 'stock'][h % 8 + 1], '/', "
+    "['list', 'get', 'update'][h % 3 + 1])"
+)
 # Of a hundred lines one is an error, four are warnings, fifteen debugging.
 _WORD: Final = "multiIf(h % 100 = 0, 'error', h % 100 < 5, 'warn', h % 100 < 20, 'debug', 'info')"
 _STATUS: Final = "multiIf(h % 97 = 0, 503, h % 31 = 0, 404, h % 11 = 0, 201, 200)"
@@ -110,7 +114,7 @@ class Stock:
             await self._streams.write((START_NS + self.lines * _STEP_NS) // DAY_NS, self._known)
             await self._insert(self.lines, end)
             self.lines = end
-        while (await self._engine.rows("SELECT count() AS running FROM system.merges", _Range))[0].running:
+        while (await self._engine.rows("SELECT count() AS running FROM system.merges", _Range))[0].running:  # noqa: ASYNC110 - asks the engine
             await asyncio.sleep(0.2)
 
     async def _insert(self, first: int, end: int) -> None:
@@ -138,4 +142,4 @@ SELECT
     {{namespaces:Array(String)}}[pod + 1] AS namespace, {{streams:Array(UInt64)}}[pod + 1] AS stream_id,
     fromUnixTimestamp64Nano(toInt64({START_NS} + n * {_STEP_NS} + h % {_STEP_NS}), 'UTC') AS ts,
     toUInt128(pod + 1) AS source, n + 1 AS position, toUInt8(0) AS flags, {_BODY} AS body
-FROM (SELECT number AS n FROM numbers({{first:UInt64}}, {{count:UInt64}}))"""
+FROM (SELECT number AS n FROM numbers({{first:UInt64}}, {{count:UInt64}}))"""  # noqa: S608 - own words

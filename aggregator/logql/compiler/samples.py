@@ -197,7 +197,7 @@ def _pipeline(
     """Adds what a record must meet to ``conditions``; gives the labels at the end of the pipeline, and the doubts."""
     aggregation = leaf.aggregation
     texts, numbers = asked_of(aggregation.logs.stages)
-    texts += tuple(name for name in leaf.by or () if name not in texts)
+    texts = tuple(name for name in dict.fromkeys((*texts, *(leaf.by or ()))) if name not in OWN_LABELS | {LEVEL})
     if aggregation.unwrap is not None:
         numbers += (aggregation.unwrap.label,)
         # Looked at anyway, and of few lines not a number.
@@ -256,9 +256,9 @@ def _some_labels(names: tuple[str, ...], fields: Fields) -> _Series:
         bound = parameters.text(name)
         if name in _STORED:
             # As they are stored, words of a dictionary: they are told apart by its numbers.
-            column, text = _STORED[name]
+            column, shown = _STORED[name]
             keys.append(_Key(f"k{number}", column))
-            pairs.append(f"{bound}, {text.format(f'k{number}')}")
+            pairs.append(f"{bound}, {shown.format(f'k{number}')}")
             doubts.append(fields.field(name).text.doubt)
             continue
         if not fields.is_of_streams(name):

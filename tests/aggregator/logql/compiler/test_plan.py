@@ -139,6 +139,31 @@ async def test_the_samples_of_a_leaf_are_pruned_too(filled: Engine) -> None:
     assert marks <= every / 4
 
 
+async def test_the_streams_of_a_leaf_are_found_by_the_sort_order(filled: Engine) -> None:
+    buckets = Buckets(NOW_NS + S, NOW_NS + S, S, DAY_NS)
+
+    def counted(*matchers: Matcher) -> Statement:
+        logs = LogExpression(Selector((Matcher("namespace", MatchOp.EQUAL, "shop"), *matchers)), ())
+        statement = samples(Leaf(RangeAggregation(RangeOp.COUNT, logs, DAY_NS), ("pod",)), buckets)
+        assert statement is not None
+        return statement
+
+    _, every = await reads(filled, counted())
+    _, one = await reads(filled, counted(Matcher("pod", MatchOp.EQUAL, "p2")))
+    assert one <= every / 2
+
+
+async def test_metadata_is_read_of_records_that_have_some(filled: Engine) -> None:
+    logs = LogExpression(Selector(), ())
+    statement = samples(
+        Leaf(RangeAggregation(RangeOp.COUNT, logs, DAY_NS), ("pod",)), Buckets(NOW_NS + S, NOW_NS + S, S, DAY_NS)
+    )
+    assert statement is not None
+    columns = await indexes(filled, statement, Limits())
+    assert columns.count("ReadFromMergeTree (logboom.logs)") == 2
+    assert "PREWHERE notEmpty(meta)" in statement.sql
+
+
 WORDS: Final = (
     (r"\bword\b", ("word",)),
     (r"word", ()),
