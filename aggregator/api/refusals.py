@@ -14,6 +14,7 @@ from aggregator.errors import (
     MetricError,
     QueryAnswerError,
     QueryCancelledError,
+    QueryLengthError,
     QueryMemoryError,
     QueryRegexError,
     QueryRowsError,
@@ -53,6 +54,9 @@ def refused(error: StoreError, limits: Limits) -> RefusedError | None:
         case QueryAnswerError():
             hint = "lower limit; or order=desc or limit=0, which are sent as they are found"
             status, told = 413, Refusal(str(error), "limit", hint)
+        case QueryLengthError():
+            text = "the query is longer than the engine can take in"
+            status, told = 413, Refusal(text, "query", "leave out some of its stages, matchers or labels")
         case QueryRegexError():
             status, told = 400, Refusal(_complaint(error), "regex", "it must be RE2: no lookaround, no backreferences")
         case MetricError():

@@ -10,6 +10,8 @@ import aiohttp
 import pytest
 
 from aggregator.api.queries import STALL_S, QueryLimits
+from aggregator.logql.checks import LABELS_MAX, MATCHERS_MAX, TESTS_MAX
+from aggregator.logql.compiler.captures import CAPTURES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -129,6 +131,32 @@ async def test_what_is_wrong_is_named(
     told = json.loads(text)
     assert (found, told["parameter"]) == (status, parameter), text
     assert said in told["error"]
+
+
+SELECTOR = '{namespace="shop"}'
+
+
+# As many as there may be of each, and more than the engine would take in.
+@pytest.mark.parametrize(
+    "query",
+    [
+        SELECTOR + ' |> "' + "<_>a" * 1000 + '"',
+        SELECTOR + ' |> "' + "<_>a" * CAPTURES_MAX + '"',
+        SELECTOR + ' | pattern "' + "".join(f"<a{n}>x" for n in range(1000)) + '" | a9="q"',
+        SELECTOR + "".join(f' != "a{n}"' for n in range(TESTS_MAX)),
+        SELECTOR + ' |= "plain"' + "".join(f' or "a{n}"' for n in range(TESTS_MAX - 1)),
+        SELECTOR + " | json" + "".join(f' | a{n}="x"' for n in range(TESTS_MAX - 1)),
+        "{" + ",".join(f'a{n}!="x"' for n in range(MATCHERS_MAX - 1)) + ',namespace="shop"}',
+        f"sum by ({','.join(f'a{n}' for n in range(LABELS_MAX))}) (count_over_time({SELECTOR} | json | drop a [1m]))",
+        f"sum by ({','.join(f'a{n}' for n in range(LABELS_MAX))}) (count_over_time({SELECTOR}[1m]))",
+    ],
+    ids=range(9),
+)
+async def test_the_longest_queries_are_answered(client: aiohttp.ClientSession, query: str) -> None:
+    async with client.post("/query", data={"q": query}, timeout=aiohttp.ClientTimeout(total=30)) as answer:
+        text = await answer.text()
+        if "pipeline error" not in text:
+            assert answer.status == 200, text
 
 
 async def test_a_histogram_counts_by_level(client: aiohttp.ClientSession) -> None:

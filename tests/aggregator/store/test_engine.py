@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from aggregator.errors import (
+    QueryLengthError,
     QueryMemoryError,
     QueryRegexError,
     QueryTimeoutError,
@@ -231,6 +232,11 @@ async def test_a_store_that_cannot_be_made_says_why(tmp_path: Path) -> None:
         ("Code: 241. DB::Exception: (total) memory limit exceeded: would use 1 MiB", StoreMemoryError),
         ("Code: 241. DB::Exception: Memory limit (total) exceeded: would use 1 MiB", StoreMemoryError),
         ("Code: 427. DB::Exception: CANNOT_COMPILE_REGEXP: (No space left on device", QueryRegexError),
+        ("Code: 36. DB::Exception: Query tree is too big. Maximum: 500000", QueryLengthError),
+        ("Code: 36. DB::Exception: Bad arguments", StoreError),
+        ("Code: 62. DB::Exception: Max query size exceeded: Syntax error", QueryLengthError),
+        ("Code: 62. DB::Exception: Syntax error: Max query size exceeded", StoreError),
+        ("Code: 306. DB::Exception: Stack size too large", QueryLengthError),
         ("nothing like a code", StoreError),
     ],
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
+from aggregator.logql.compiler.captures import CAPTURES_MAX
 from aggregator.logql.compiler.passing import committed, inserted, leading, passing
 from aggregator.logql.parser import parse_log
 from aggregator.logql.tree import Committed
@@ -45,6 +46,8 @@ PIPELINES = (
     ('| detected_level=~"warn|unknown" |= "x"', 2),
     ('|> "<_> took <_>"', 1),
     ('!> "<_>level<_>"', 1),
+    ('|> "' + "<_>e" * CAPTURES_MAX + '<_>"', 0),
+    ('|> "' + "<_>e" * CAPTURES_MAX + '"', 1),
     ('|= ip("10.0.0.0/8") |= "from"', 0),
     ('|= "level" | json | level="info"', 1),
     ('| container="app" |= "x"', 0),
