@@ -24,6 +24,8 @@ from aggregator.logql.tree import Query
 from aggregator.logql.vector.matrix import Matrix
 from aggregator.query import logs, metrics
 from aggregator.query.budget import Budget
+from aggregator.query.live import Live
+from aggregator.store.commits import Commits
 from aggregator.store.engine import Engine, Limits
 from aggregator.store.rendering import Rendering
 from aggregator.store.schema import create
@@ -81,7 +83,7 @@ async def _measure(directory: Path, millions: tuple[int, ...], tell: Callable[[T
         engine = await stack.enter_async_context(Engine.open(f"chdb://{directory / 'store'}"))
         await create(engine)
         app = web.Application()
-        add_queries(app, engine, QueryLimits(), CollectorRegistry())
+        add_queries(app, engine, QueryLimits(), CollectorRegistry(), live=Live(engine, Commits(0)))
         address = await stack.enter_async_context(serve(app, Address("127.0.0.1", 0)))
         session = await stack.enter_async_context(aiohttp.ClientSession(address.url))
         stock = Stock(engine)

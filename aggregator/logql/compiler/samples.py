@@ -81,6 +81,8 @@ _KEPT_UNWRAPPED: Final = {
         ("samples", f"arrayMap(one -> one.3, {_IN_ORDER})"),
     ),
 }
+# What depends on the order of records of one instant: what is kept of a bucket has to be made of all of them at once.
+_IN_ORDER_OF_RECORDS: Final = frozenset({RangeOp.FIRST, RangeOp.LAST, RangeOp.RATE_COUNTER})
 # Labels that are columns of their own: the column, and their text made of it.
 _STORED: Final = {
     LEVEL: ("level", f"if({{0}} = '', '{LEVEL_UNKNOWN}', toString({{0}}))"),
@@ -121,7 +123,7 @@ def _samples(leaf: Leaf, buckets: Buckets, parameters: Parameters) -> Statement:
     day = days(buckets.start_ns, buckets.end_ns, parameters)
     metadata = Metadata()
     records, series = _records(leaf, buckets, parameters, metadata)
-    if metadata.is_asked:
+    if metadata.is_asked and leaf.aggregation.op not in _IN_ORDER_OF_RECORDS:
         # Most records have none, and reading it costs as much as counting them: where its size is enough, only that
         # is read.
         rest, _ = _records(leaf, buckets, parameters, Metadata(exists=False))
