@@ -48,9 +48,6 @@ def _over_limits(error: StoreError, limits: Limits) -> RefusedError | None:
         case QueryMemoryError():
             text = f"the query needs more than {limits.memory_bytes} bytes of memory"
             return RefusedError(413, Refusal(text, "memory", f"{_NARROWER}, or lower limit"))
-        case StoreMemoryError():
-            told = Refusal("the server's memory is full", "memory", f"try again later, or {_NARROWER}")
-            return RefusedError(503, told, {"Retry-After": "5"})
         case QueryRowsError():
             text = f"the query has to read more than {limits.read_bytes} bytes"
             return RefusedError(413, Refusal(text, "read", _NARROWER))
@@ -71,8 +68,12 @@ def _unanswerable(error: StoreError) -> RefusedError | None:
             return RefusedError(400, Refusal(_complaint(error), "regex", hint))
         case MetricError():
             return RefusedError(400, Refusal(str(error), "q"))
+        case StoreMemoryError():
+            told = Refusal("the server's memory is full", "memory", f"try again later, or {_NARROWER}")
+            return RefusedError(503, told, {"Retry-After": "5"})
         case StoreGoneError():
-            return RefusedError(503, Refusal(str(error), hint="whoever empties a store has to stop the aggregator first"))
+            hint = "whoever empties a store has to stop the aggregator first"
+            return RefusedError(503, Refusal(str(error), hint=hint))
         case QueryCancelledError():
             told = Refusal("the query was ended by the server", hint="try again")
             return RefusedError(503, told, {"Retry-After": "1"})

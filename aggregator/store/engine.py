@@ -2,7 +2,7 @@
 
 A chDB connection takes one call at a time and each call blocks a thread (without the GIL), so there is a pool of
 connections, each used from one thread at a time. One more connection belongs to inserts alone, and one to probes:
-reading never makes them wait for a free connection.
+reading never makes them wait for a free connection. Another one looks at queries that run.
 """
 
 from __future__ import annotations
@@ -195,6 +195,8 @@ class Engine:
         source = _Stream(self, connection, mark, limits.scanned)
         try:
             await source.start(_limited(sql, mark, limits), output, bind(parameters or {}))
+            if limits.scanned is not None and limits.scanned.parts is not None:
+                limits.scanned.parts += await self._parts(mark)
             yield source.chunks()
         finally:
             await asyncio.shield(self._end(source))
@@ -275,6 +277,16 @@ class Engine:
         """End the running query marked ``mark``, if it still runs."""
         sql = f"KILL QUERY WHERE Settings['log_comment'] = '{mark}' ASYNC"
         await self._run(self._killer_thread, lambda: self._killer.query(sql, "TSV"))
+
+    async def _parts(self, mark: str) -> int:
+        """How many parts of tables the query marked ``mark`` reads.
+
+        The engine knows once it has planned it, and tells as long as it runs: until its last piece is fetched. Another
+        statement, 4 ms (chdb-core 26.9): `EXPLAIN ESTIMATE` would take as long as planning the query once more.
+        """
+        sql = f"SELECT ProfileEvents['SelectedParts'] FROM system.processes WHERE Settings['log_comment'] = '{mark}'"  # noqa: S608 - a mark of our own
+        found = await self._run(self._killer_thread, lambda: self._killer.query(sql, "TSV").bytes())
+        return int(found or 0)
 
     async def read(self, call: Callable[[], _R]) -> _R:
         """Run one blocking call of a pooled connection in the pool's threads."""

@@ -33,6 +33,8 @@ from aggregator.store.schema import LOGS
 from wire.batch import Flag
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from aggregator.logql.metric import RangeAggregation
     from aggregator.logql.tree import Condition
     from aggregator.logql.vector.leaves import Leaf
@@ -127,10 +129,30 @@ def _samples(leaf: Leaf, buckets: Buckets, parameters: Parameters) -> Statement:
         # Most records have none, and reading it costs as much as counting them: where its size is enough, only that
         # is read.
         rest, _ = _records(leaf, buckets, parameters, Metadata(exists=False))
-        parts = [records.select(parameters, "PREWHERE notEmpty(meta) "), rest.select(parameters, also="empty(meta)")]
+        parts = [records.select(parameters, before="notEmpty(meta)"), rest.select(parameters, also="empty(meta)")]
     else:
         parts = [records.select(parameters)]
     return Statement(_statement(" UNION ALL ".join(parts), records, series, day), parameters.values)
+
+
+class _Conditions:
+    """What a record must meet: of its row, and of the labels that are made of its line."""
+
+    def __init__(self, rows: Iterable[str]) -> None:
+        self.rows = list(rows)
+        self.labels: list[str] = []
+
+    def clause(self, before: str, also: str) -> str:
+        """PREWHERE and WHERE.
+
+        Left to itself the engine tries conditions on lines before it has read the rest of a row, and copies the lines
+        of those that pass; most pass one on labels.
+        """
+        rows = " AND ".join((*self.rows, *((also,) if also else ())))
+        labels = " AND ".join(self.labels)
+        if before:
+            return f"PREWHERE {before} WHERE {rows}{f' AND {labels}' if labels else ''}"
+        return f"PREWHERE {rows} WHERE {labels}" if labels else f"WHERE {rows}"
 
 
 class _Records(msgspec.Struct, frozen=True):
@@ -144,11 +166,11 @@ class _Records(msgspec.Struct, frozen=True):
     bucket: str
     kept: tuple[tuple[str, str], ...]
     doubt: str
-    conditions: tuple[str, ...]
+    conditions: _Conditions
     having: str
 
     def select(self, parameters: Parameters, before: str = "", also: str = "") -> str:
-        """The SELECT; ``before``: a condition that is to be looked at first; ``also``: one more."""
+        """The SELECT; ``before``: a condition that is looked at before all others; ``also``: one more."""
         checked = NEVER if self.doubt == NEVER else f"throwIf({self.doubt}, 'doubt')"
         columns = [
             *(key.column if key.sql == key.column else f"{key.sql} AS {key.column}" for key in self.keys),
@@ -156,9 +178,8 @@ class _Records(msgspec.Struct, frozen=True):
             *(f"{sql} AS n{number}" for number, (_, sql) in enumerate(self.kept)),
             f"max({checked}) AS in_doubt",
         ]
-        where = " AND ".join((*self.conditions, *((also,) if also else ())))
         return (
-            f"{parameters.given}SELECT {', '.join(columns)} FROM {LOGS} {before}WHERE {where} "  # noqa: S608 - own words
+            f"{parameters.given}SELECT {', '.join(columns)} FROM {LOGS} {self.conditions.clause(before, also)} "  # noqa: S608 - own words
             f"GROUP BY {', '.join([*(key.column for key in self.keys), 'bucket'])}{self.having}"
         )
 
@@ -168,11 +189,13 @@ def _records(leaf: Leaf, buckets: Buckets, parameters: Parameters, metadata: Met
     kept = (_KEPT if aggregation.unwrap is None else _KEPT_UNWRAPPED).get(aggregation.op)
     if kept is None:
         raise InexpressibleError
-    conditions = [
-        *span(buckets.start_ns, buckets.end_ns, parameters),
-        f"bitAnd(flags, {Flag.GAP:d}) = 0",
-        *selection(aggregation.logs.selector, buckets.start_ns, buckets.end_ns, parameters),
-    ]
+    conditions = _Conditions(
+        (
+            *span(buckets.start_ns, buckets.end_ns, parameters),
+            f"bitAnd(flags, {Flag.GAP:d}) = 0",
+            *selection(aggregation.logs.selector, buckets.start_ns, buckets.end_ns, parameters),
+        )
+    )
     fields, doubts = _pipeline(leaf, buckets, parameters, conditions, metadata)
     number_doubt = NEVER
     if aggregation.unwrap is not None:
@@ -184,17 +207,17 @@ def _records(leaf: Leaf, buckets: Buckets, parameters: Parameters, metadata: Met
     series = _series(leaf, fields)
     doubts += series.doubts
     bucket, inside = _bucket(buckets)
-    conditions += inside
+    conditions.rows += inside
     doubt, having = either(doubts), ""
     if aggregation.unwrap is not None:
         # What is no sample cannot be a wrong one.
         doubt = either((number_doubt, NEVER if doubt == NEVER else f"({_SAMPLED} AND {doubt})"))
         having = f" HAVING countIf({_SAMPLED}) > 0"
-    return _Records(series.keys, bucket, kept, doubt, tuple(conditions), having), series
+    return _Records(series.keys, bucket, kept, doubt, conditions, having), series
 
 
 def _pipeline(
-    leaf: Leaf, buckets: Buckets, parameters: Parameters, conditions: list[str], metadata: Metadata
+    leaf: Leaf, buckets: Buckets, parameters: Parameters, conditions: _Conditions, metadata: Metadata
 ) -> tuple[Fields, list[str]]:
     """Adds what a record must meet to ``conditions``; gives the labels at the end of the pipeline, and the doubts."""
     aggregation = leaf.aggregation
@@ -212,7 +235,7 @@ def _pipeline(
                 passed = passes(stage, parameters)
                 if passed is None:
                     raise InexpressibleError
-                conditions.append(passed)
+                conditions.rows.append(passed)
             case LabelFilter(condition):
                 doubts.append(_met(condition, fields, conditions))
             case JsonParser() | LogfmtParser() | RegexpParser() | PatternParser():
@@ -222,13 +245,13 @@ def _pipeline(
     return fields, doubts
 
 
-def _met(condition: Condition, fields: Fields, conditions: list[str]) -> str:
+def _met(condition: Condition, fields: Fields, conditions: _Conditions) -> str:
     met = meets(condition, fields)
-    conditions.append(met.kept)
+    (conditions.labels if "body" in met.kept else conditions.rows).append(met.kept)
     return met.doubt
 
 
-def _unwrapped(aggregation: RangeAggregation, fields: Fields, conditions: list[str]) -> tuple[str, str]:
+def _unwrapped(aggregation: RangeAggregation, fields: Fields, conditions: _Conditions) -> tuple[str, str]:
     """Defines `_VALUE`, the sample that a record is, and `_SAMPLED`, whether it is one.
 
     Gives the doubt about that, and the doubts about samples. Where they are no conditions on rows, lines are parsed

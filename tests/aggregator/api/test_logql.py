@@ -82,6 +82,7 @@ async def test_samples_in_every_format(client: aiohttp.ClientSession, form: str,
     assert [line.endswith(one) for line, one in zip(text.splitlines(), expected, strict=True)] == [True] * len(expected)
     assert int(headers["Logboom-Scanned-Rows"]) >= 4
     assert int(headers["Logboom-Scanned-Statements"]) >= 1
+    assert int(headers["Logboom-Scanned-Parts"]) >= 1
 
 
 async def test_steps_are_multiples_of_the_step(client: aiohttp.ClientSession) -> None:
@@ -96,8 +97,10 @@ async def test_statistics_end_ndjson_when_asked_for(client: aiohttp.ClientSessio
     *records, last = [json.loads(line) for line in text.splitlines()]
     assert len(records) == len(LINES)
     assert last["statistics"]["rows"] >= int(headers["Logboom-Scanned-Rows"]) >= 4
-    _, without, _ = await ask(client, q='{namespace="shop"}', format="json")
+    assert last["statistics"]["parts"] >= int(headers["Logboom-Scanned-Parts"]) >= 1
+    _, without, headers = await ask(client, q='{namespace="shop"}', format="json")
     assert "statistics" not in without
+    assert "Logboom-Scanned-Parts" not in headers
 
 
 async def test_explain_says_how_and_answers_nothing(client: aiohttp.ClientSession) -> None:

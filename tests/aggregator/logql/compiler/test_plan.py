@@ -33,6 +33,7 @@ from aggregator.query.budget import Budget
 from aggregator.query.explain import explain_logs, explain_metrics
 from aggregator.store.engine import Limits
 from aggregator.store.explain import estimates, indexes
+from aggregator.store.scanned import Scanned
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -154,6 +155,22 @@ async def test_the_streams_of_a_leaf_are_found_by_the_sort_order(filled: Engine)
     _, every = await reads(filled, counted())
     _, one = await reads(filled, counted(Matcher("pod", MatchOp.EQUAL, "p2")))
     assert one <= every / 2
+
+
+PARTS: Final = (
+    ("two days", where(), 2),
+    ("a day", where(start_ns=NOW_NS), 1),
+    ("a time with no records", where(start_ns=NOW_NS + DAY_NS // 2), 0),
+)
+
+
+@pytest.mark.parametrize(("statement", "parts"), [case[1:] for case in PARTS], ids=[case[0] for case in PARTS])
+async def test_parts_that_are_read_are_counted(filled: Engine, statement: Statement, parts: int) -> None:
+    scanned = Scanned(parts=0)
+    async with filled.stream(statement.sql, "ArrowStream", statement.parameters, Limits(scanned=scanned)) as chunks:
+        async for _ in chunks:
+            pass
+    assert scanned.parts == parts
 
 
 async def test_metadata_is_read_of_records_that_have_some(filled: Engine) -> None:
