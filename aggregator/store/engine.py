@@ -26,6 +26,7 @@ from aggregator.store import directory
 from aggregator.store.failures import failure
 from aggregator.store.parameters import bind
 from aggregator.store.scanned import Scanned
+from aggregator.store.settings import limited
 from service.logs import fields
 
 if TYPE_CHECKING:
@@ -45,8 +46,6 @@ _INSERT_SETTINGS: Final = (
     f"min_insert_block_size_rows={INSERT_ROWS_MAX}, min_insert_block_size_bytes=0, max_partitions_per_insert_block=1, "
     "async_insert=0"
 )
-# Rows in a block of a streamed result: small enough that first rows come soon and a block is a few megabytes.
-_STREAM_BLOCK_ROWS: Final = 8192
 # Most calls are over sooner by themselves; and a query that was told to end, and knew it, has ended by then.
 _KILL_AFTER_S: Final = 0.02
 
@@ -194,7 +193,7 @@ class Engine:
         mark = uuid.uuid4().hex
         source = _Stream(self, connection, mark, limits.scanned)
         try:
-            await source.start(_limited(sql, mark, limits), output, bind(parameters or {}))
+            await source.start(limited(sql, mark, limits), output, bind(parameters or {}))
             if limits.scanned is not None and limits.scanned.parts is not None:
                 limits.scanned.parts += await self._parts(mark)
             yield source.chunks()
@@ -391,21 +390,3 @@ def directory_of(url: str) -> Path:
 
 def _unlock(lock: int) -> None:
     os.close(lock)
-
-
-def _limited(sql: str, mark: str, limits: Limits) -> str:
-    settings = {
-        "log_comment": f"'{mark}'",
-        "max_execution_time": limits.time_s,
-        "max_memory_usage": limits.memory_bytes,
-        # Sorting more than this goes through the disk, so that an answer of many large lines is slow, not refused.
-        "max_bytes_before_external_sort": limits.memory_bytes // 4,
-        "max_bytes_to_read": limits.read_bytes,
-        "max_threads": limits.threads,
-        "max_block_size": _STREAM_BLOCK_ROWS,
-        "timeout_overflow_mode": "'throw'",
-        "output_format_arrow_compression_method": "'none'",  # the result stays in this process
-        "precise_float_parsing": 1,  # text to the nearest float, as Go reads it
-        "output_format_json_escape_forward_slashes": 0,  # toJSONString: paths stay readable
-    }
-    return f"{sql}\nSETTINGS " + ", ".join(f"{name}={value}" for name, value in settings.items())
