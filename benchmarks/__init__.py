@@ -14,4 +14,5 @@ delay       from a written line to its being found
 stock       millions of lines in a store, made inside the engine
 questions   what is asked of them, in LogQL and in SQL by hand
 queries     the one against the other, while the store grows
+beside      how fast batches are taken beside heavy queries
 """

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchmarks import backlog, delay, everyday, formats, many, queries, quiet, throughput
+from benchmarks import backlog, beside, delay, everyday, formats, many, queries, quiet, throughput
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _MB = 1e6
-_PARTS = ("throughput", "cri", "docker", "everyday", "quiet", "many", "backlog", "delay", "queries")
+_PARTS = ("throughput", "cri", "docker", "everyday", "quiet", "many", "backlog", "delay", "queries", "beside")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -44,6 +44,7 @@ def main(  # noqa: PLR0917 - one of each option
             "backlog": lambda directory: _backlog(backlog.measure(directory, megabytes)),
             "delay": lambda directory: _delay(delay.measure(directory)),
             "queries": lambda directory: _queries(directory, millions),
+            "beside": lambda directory: _beside(beside.measure(directory)),
         }
         for part, measure in parts.items():
             if not only or part in only:
@@ -120,6 +121,11 @@ def _queries(directory: Path, most: int) -> None:
     sizes = tuple(sorted({min(million, most) for million in queries.MILLIONS} | {most}))
     click.echo(f"{'':<45}{'lines':>12}{'ms':>9}{'by hand':>9}{'ratio':>7}{'CPU':>7}{'HTTP':>7}")
     queries.measure(directory, sizes, _took)
+
+
+def _beside(found: beside.Beside) -> None:
+    rates = f"{found.beside:,.0f} lines a second, alone {found.alone:,.0f}; {found.asked} queries answered"
+    _line("ingestion beside heavy queries / alone", f"{found.ratio:.2f}", "at least 0.8", rates)
 
 
 def _took(found: queries.Took) -> None:

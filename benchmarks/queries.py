@@ -45,7 +45,7 @@ _LIMITS: Final = Limits(time_s=600.0)
 _ANSWER_BYTES: Final = 64 << 20
 _START_S: Final = START_NS // 10**9
 # By how much answers may differ: by hand the edge of a minute is in the minute after it, in LogQL in the one before.
-_DIFFERENCE: Final = 0.01
+_DIFFERENCE: Final = 0.02
 
 
 class Took(msgspec.Struct, frozen=True):

@@ -26,7 +26,7 @@ from aggregator.store import directory
 from aggregator.store.failures import failure
 from aggregator.store.parameters import bind
 from aggregator.store.scanned import Scanned
-from aggregator.store.settings import limited
+from aggregator.store.settings import PRIORITY_INSERTS, limited
 from service.logs import fields
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ INSERT_ROWS_MAX: Final = 1 << 20
 _INSERT_SETTINGS: Final = (
     f"max_insert_threads=1, max_block_size={INSERT_ROWS_MAX}, max_insert_block_size={INSERT_ROWS_MAX}, "
     f"min_insert_block_size_rows={INSERT_ROWS_MAX}, min_insert_block_size_bytes=0, max_partitions_per_insert_block=1, "
-    "async_insert=0"
+    f"async_insert=0, priority={PRIORITY_INSERTS}"
 )
 # Most calls are over sooner by themselves; and a query that was told to end, and knew it, has ended by then.
 _KILL_AFTER_S: Final = 0.02

@@ -9,6 +9,11 @@ if TYPE_CHECKING:
 
 # Rows in a block of a streamed result: small enough that first rows come soon and a block is a few megabytes.
 _STREAM_BLOCK_ROWS: Final = 8192
+# While an insert runs, queries stand still, block by block: the higher number gives way. But not for longer than so
+# many milliseconds a block: they come to their end however much is inserted, and can be ended at any time.
+PRIORITY_INSERTS: Final = 1
+_PRIORITY_QUERIES: Final = 2
+_YIELD_MS: Final = 200
 
 
 def limited(sql: str, mark: str, limits: Limits) -> str:
@@ -21,6 +26,8 @@ def limited(sql: str, mark: str, limits: Limits) -> str:
         "max_bytes_before_external_sort": limits.memory_bytes // 4,
         "max_bytes_to_read": limits.read_bytes,
         "max_threads": limits.threads,
+        "priority": _PRIORITY_QUERIES,
+        "low_priority_query_wait_time_ms": _YIELD_MS,
         "max_block_size": _STREAM_BLOCK_ROWS,
         "timeout_overflow_mode": "'throw'",
         "output_format_arrow_compression_method": "'none'",  # the result stays in this process
