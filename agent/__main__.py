@@ -12,14 +12,13 @@ import sys
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from agent.app import run
 from agent.config import Config, options
 from agent.doctor.command import doctor
 from agent.errors import GapRefusedError
 from service.logs import configure
-from service.options import text_of
+from service.options import refuse_options_before, text_of
 
 
 @click.group(
@@ -36,7 +35,7 @@ def main(ctx: click.Context, /, **values: Any) -> None:
     Keeps nothing on disk: where to read on, it asks the aggregator. If lines are missing: logboom-agent doctor.
     """
     if ctx.invoked_subcommand is not None:
-        _refuse_options_before(ctx)
+        refuse_options_before(ctx)
         return
     config = Config(**values)
     configure(config.log_level, config.log_format)
@@ -45,13 +44,6 @@ def main(ctx: click.Context, /, **values: Any) -> None:
     except OSError as error:
         click.echo(f"logboom-agent: {text_of(error)}", err=True)
         sys.exit(1)
-
-
-def _refuse_options_before(ctx: click.Context) -> None:
-    """A subcommand has options of its own, and would not know of those before it."""
-    for name in ctx.params:
-        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"options of {ctx.invoked_subcommand} stand after it", ctx)
 
 
 def _run(config: Config) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from aggregator.app import run
+from aggregator.check.command import check
 from aggregator.config import command
 from aggregator.errors import StoreError
 from service.logs import configure
@@ -35,6 +36,7 @@ def _main(config: Config) -> None:
 
 
 main = command(_main)
+main.add_command(check)
 
 if __name__ == "__main__":
     main()

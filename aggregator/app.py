@@ -25,7 +25,7 @@ from aggregator.ingest.admission import Admission
 from aggregator.ingest.committer import Committer
 from aggregator.metrics import Metrics
 from aggregator.query.live import Live
-from aggregator.store import disk, schema
+from aggregator.store import disk, migrations, schema
 from aggregator.store.commits import Commits
 from aggregator.store.engine import Engine, directory_of
 from aggregator.store.positions import Positions
@@ -60,8 +60,15 @@ async def run(config: Config) -> None:
         tokens = Tokens(config.token_file) if config.token_file else None
         registry = _registry()
         metrics = Metrics(registry)
-        engine = await stack.enter_async_context(Engine.open(config.store, config.query_concurrent + _OWN_CONNECTIONS))
+        engine = await stack.enter_async_context(
+            Engine.open(
+                config.store,
+                config.query_concurrent + _OWN_CONNECTIONS,
+                reserve_bytes=config.disk_reserve_bytes,
+            )
+        )
         await schema.create(engine)
+        await migrations.migrate(engine)
         store = f"{schema.identity(directory_of(config.store))}/{uuid.uuid4().hex}"
         positions = Positions(engine)
         streams = Streams(engine)

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
+from aggregator.sizing import INGEST_BYTES_MIN, QUERY_BYTES_MIN, sizes
 from service.logs import log_options
-from service.options import ADDRESS, DURATION, SIZE, TOKEN_FILE, Address, config_file_option
-from wire.codec import BATCH_BYTES_MAX
+from service.memory import limit_bytes
+from service.options import ADDRESS, DURATION, SIZE, TOKEN_FILE, Address, config_file_option, refuse_options_before
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _DAY_S: Final = 86_400.0
-# One batch, compressed and decoded, has to fit, and a second one beside it.
-_INGEST_MEMORY_MIN: Final = 4 * BATCH_BYTES_MAX
-_QUERY_MEMORY_MIN: Final = 64 << 20
+# What is not told depends on the memory there is.
+_SIZES: Final = sizes(limit_bytes())
 _CONCURRENT_MAX: Final = 64
 
 
@@ -31,6 +31,7 @@ class Config(msgspec.Struct, frozen=True):
     token_file: Path | None
     retention_s: float
     ingest_memory_bytes: int
+    disk_reserve_bytes: int | None
     query_time_s: float
     query_memory_bytes: int
     query_concurrent: int
@@ -38,16 +39,21 @@ class Config(msgspec.Struct, frozen=True):
     log_format: str
 
 
-def command(run: Callable[[Config], None]) -> click.Command:
-    """The command that gives its `Config` to ``run``."""
+def command(run: Callable[[Config], None]) -> click.Group:
+    """The command that gives its `Config` to ``run``, to which subcommands may be added."""
 
-    def main(**values: Any) -> None:
+    @click.pass_context
+    def main(ctx: click.Context, /, **values: Any) -> None:
+        if ctx.invoked_subcommand is not None:
+            refuse_options_before(ctx)
+            return
         config = Config(
             listen=values["listen"],
             store=values["store"],
             token_file=values["token_file"],
             retention_s=values["retention"],
             ingest_memory_bytes=values["ingest_memory"],
+            disk_reserve_bytes=values["disk_reserve"],
             query_time_s=values["query_time"],
             query_memory_bytes=values["query_memory"],
             query_concurrent=values["query_concurrent"],
@@ -61,7 +67,13 @@ def command(run: Callable[[Config], None]) -> click.Command:
     named = click.version_option(version("logboom"), prog_name="logboom-aggregator")(
         config_file_option()(log_options(main))
     )
-    return click.command("logboom-aggregator", help=_HELP, context_settings=_SETTINGS)(named)
+    return click.group(
+        "logboom-aggregator",
+        help=_HELP,
+        context_settings=_SETTINGS,
+        invoke_without_command=True,
+        subcommand_metavar="[check [OPTIONS]]",
+    )(named)
 
 
 _SETTINGS: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -70,14 +82,16 @@ _HELP: Final = """Take the batches of logboom's agents, keep them in one store, 
 Without any option it listens on http://127.0.0.1:8080 and keeps seven days in ./data."""
 
 
-def _option(name: str, variable: str, kind: Any, default: Any, text: str, *, callback: Any = None) -> Any:
+def _option(
+    name: str, variable: str, kind: Any, default: Any, text: str, *, shown: str | bool = True, callback: Any = None
+) -> Any:
     return click.option(
         name,
         type=kind,
         default=default,
         envvar=variable,
         show_envvar=True,
-        show_default=True,
+        show_default=shown,
         callback=callback,
         help=text,
     )
@@ -92,17 +106,18 @@ def _at_least(least: float, text: str) -> Callable[[click.Context, click.Paramet
     return check
 
 
+STORE: Final = click.option(
+    "--store",
+    default=lambda: f"chdb://{Path.cwd() / 'data'}",
+    envvar="LOGBOOM_STORE",
+    show_envvar=True,
+    show_default="chdb://<working directory>/data",
+    metavar="URL",
+    help="The store: a directory of the embedded engine, chdb:///absolute/path. Made if there is none.",
+)
 _OPTIONS: Final = (
     _option("--listen", "LOGBOOM_LISTEN", ADDRESS, "127.0.0.1:8080", "Where to listen; port 0 takes a free one."),
-    click.option(
-        "--store",
-        default=lambda: f"chdb://{Path.cwd() / 'data'}",
-        envvar="LOGBOOM_STORE",
-        show_envvar=True,
-        show_default="chdb://<working directory>/data",
-        metavar="URL",
-        help="The store: a directory of the embedded engine, chdb:///absolute/path. Made if there is none.",
-    ),
+    STORE,
     click.option(
         "--token-file",
         type=TOKEN_FILE,
@@ -123,9 +138,18 @@ _OPTIONS: Final = (
         "--ingest-memory",
         "LOGBOOM_INGEST_MEMORY",
         SIZE,
-        "256MiB",
+        _SIZES.ingest,
         "Bytes of batches held until they are committed; beyond it agents are told to wait.",
-        callback=_at_least(_INGEST_MEMORY_MIN, f"{_INGEST_MEMORY_MIN >> 20}MiB"),
+        shown="256MiB; less below 2 GiB of memory",
+        callback=_at_least(INGEST_BYTES_MIN, f"{INGEST_BYTES_MIN >> 20}MiB"),
+    ),
+    _option(
+        "--disk-reserve",
+        "LOGBOOM_DISK_RESERVE",
+        SIZE,
+        None,
+        "Refuse batches while less than this is free on the store's disk: agents wait, nothing is lost, queries go on.",
+        shown="1GiB; a twentieth of a disk below 20 GiB",
     ),
     _option(
         "--query-time",
@@ -139,15 +163,17 @@ _OPTIONS: Final = (
         "--query-memory",
         "LOGBOOM_QUERY_MEMORY",
         SIZE,
-        "1GiB",
+        _SIZES.query,
         "Memory one query may use.",
-        callback=_at_least(_QUERY_MEMORY_MIN, f"{_QUERY_MEMORY_MIN >> 20}MiB"),
+        shown="1GiB; a quarter of memory below 4 GiB",
+        callback=_at_least(QUERY_BYTES_MIN, f"{QUERY_BYTES_MIN >> 20}MiB"),
     ),
     _option(
         "--query-concurrent",
         "LOGBOOM_QUERY_CONCURRENT",
         click.IntRange(1, _CONCURRENT_MAX),
-        4,
+        _SIZES.concurrent,
         "Queries that run at once; more wait for a while.",
+        shown="4; fewer below 4 GiB of memory",
     ),
 )

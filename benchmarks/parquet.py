@@ -14,7 +14,7 @@ from pathlib import Path
 from aggregator.store.engine import Engine
 from aggregator.store.schema import LOGS, create
 
-_COLUMNS = "namespace, stream_id, ts, source, position, flags, body"
+_COLUMNS = "namespace, stream_id, ts, source, position, framing, flags, body"
 
 
 async def export(store: Path, file: Path) -> None:

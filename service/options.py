@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import click
 import msgspec
+from click.core import ParameterSource
 
 from service.token import TokenFileError, read_tokens
 
@@ -197,6 +198,13 @@ def config_file_option() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         callback=_load,
         help="TOML file with option names as keys; flags and environment variables win over it.",
     )
+
+
+def refuse_options_before(ctx: click.Context) -> None:
+    """Raise for options in front of a subcommand, which has its own and would not know of those."""
+    for name in ctx.params:
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"options of {ctx.invoked_subcommand} stand after it", ctx)
 
 
 def _load(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:

@@ -52,6 +52,7 @@ GROUP_ROWS_MAX: Final = (1 << 20) - 1
 # Nodes under suspicion that are remembered; forgetting one costs another failed group.
 _SUSPECTS_MAX: Final = 10_000
 
+_MAKE_ROOM: Final = "free space, shorten --retention, or lower --disk-reserve"
 RETRY_S: Final = 2
 RETRY_FULL_S: Final = 30
 # How long a failure is told to `failing`. A readiness probe that stayed red until the next success would cut off the
@@ -228,14 +229,15 @@ class Committer:
         committed = await self._positions.of(sources)
         now_s = self._clock()
         oldest = oldest_day(now_s, self._retention_s)
-        planned = await asyncio.to_thread(plan, batches, committed, self._pods, oldest, int(now_s * 1e9))
+        behind = self._positions.behind(sources)
+        planned = await asyncio.to_thread(plan, batches, committed, self._pods, oldest, int(now_s * 1e9), behind=behind)
         for insert in planned.inserts:
             await self._streams.write(insert.day, insert.streams)
             rows = self._commits.stamp(insert.rows, self._clock())
             await self._engine.insert(LOGS, rows)
             self._commits.stored(insert.day, rows)
             self._metrics.inserts.inc()
-        self._positions.committed(planned.reached)
+        self._positions.committed(planned.reached, planned.behind)
         return planned
 
     def _succeed(self, group: Sequence[_Waiting], planned: Plan) -> None:
@@ -289,7 +291,7 @@ class Committer:
 def _unavailable(error: Exception) -> Unavailable:
     match error:
         case StoreFullError():
-            return Unavailable("the store's disk is full", "free space, or shorten --retention", RETRY_FULL_S)
+            return Unavailable("the store's disk is full, but for its reserve", _MAKE_ROOM, RETRY_FULL_S)
         case StoreGoneError():
             return Unavailable(str(error), "send again when it was restarted", RETRY_FULL_S)
         case StoreBusyError() | QueryMemoryError():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -39,13 +40,15 @@ class Plan(msgspec.Struct, frozen=True):
     """What to do with a group of requests.
 
     ``inserts``: to be made one after another, markers in them. ``reached``: the position of each source of the group
-    afterwards. ``refused``: the requests that do not fit, each with the chunk that does not. ``rows_new`` and
-    ``bytes_new`` are in ``inserts``; ``rows_trimmed`` were stored already; ``rows_expired`` are older than what is
-    kept; ``rows_cut`` would need more than `INSERTS_MAX` inserts, and their sources have not reached them.
+    afterwards; ``behind``: that of the last row of those that stand beyond theirs. ``refused``: the requests that do
+    not fit, each with the chunk that does not. ``rows_new`` and ``bytes_new`` are in ``inserts``; ``rows_trimmed`` were
+    stored already; ``rows_expired`` are older than what is kept; ``rows_cut`` would need more than `INSERTS_MAX`
+    inserts, and their sources have not reached them.
     """
 
     inserts: tuple[Insert, ...]
     reached: Mapping[bytes, int]
+    behind: Mapping[bytes, int]
     refused: Mapping[int, Chunk]
     rows_new: int = 0
     bytes_new: int = 0
@@ -55,16 +58,24 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def plan(
-    batches: Sequence[Batch], committed: Mapping[bytes, int], pods: PodStreams, oldest_day: int, now_ns: int
+    batches: Sequence[Batch],
+    committed: Mapping[bytes, int],
+    pods: PodStreams,
+    oldest_day: int,
+    now_ns: int,
+    *,
+    behind: Mapping[bytes, int] = MappingProxyType({}),
 ) -> Plan:
     """The plan for ``batches``, given the ``committed`` positions of all their sources.
 
-    ``oldest_day``: rows of earlier days, counted from 1970-01-01, count as reached but are not stored.
+    ``oldest_day``: rows of earlier days, counted from 1970-01-01, count as reached but are not stored. ``behind``: the
+    position of the last row of sources that are committed beyond it.
     """
     trimmed = trim(batches, committed, now_ns)
     reached = {**committed, **trimmed.reached}
+    stood = {**committed, **behind}
     if not trimmed.pieces:
-        return Plan((), reached, trimmed.refused, rows_trimmed=trimmed.rows_trimmed)
+        return Plan((), reached, _behind(stood, reached), trimmed.refused, rows_trimmed=trimmed.rows_trimmed)
     streams = [pods.of(batches[piece.request], piece.chunk) for piece in trimmed.pieces]
     numbers = np.array([(out.number, err.number) for out, err in streams], np.uint64)
     rows = rows_of.gather(batches, trimmed.pieces, numbers)
@@ -72,11 +83,15 @@ def plan(
     if len(order.days) > INSERTS_MAX:
         reached |= _cut(trimmed, rows, order, committed)
     kept = (order.insert != rows_of.EXPIRED) & (order.insert < INSERTS_MAX)
+    framing, last = rows_of.framing(rows, kept, trimmed.pieces, stood)
+    framed = rows.columns.append_column("framing", columns.fixed(framing, pa.int64()))
+    rows = msgspec.structs.replace(rows, columns=framed)
     new = int(np.count_nonzero(kept & ~rows.markers))
     expired = int(np.count_nonzero((order.insert == rows_of.EXPIRED) & ~rows.markers))
     return Plan(
         tuple(_insert(number, day, rows, order, streams) for number, day in enumerate(order.days[:INSERTS_MAX])),
         reached,
+        _behind({**stood, **last}, reached),
         trimmed.refused,
         rows_new=new,
         bytes_new=int(rows.lengths[kept].sum(dtype=np.int64)),
@@ -84,6 +99,11 @@ def plan(
         rows_expired=expired,
         rows_cut=int(np.count_nonzero(~rows.markers)) - new - expired,
     )
+
+
+def _behind(rows: Mapping[bytes, int], reached: Mapping[bytes, int]) -> dict[bytes, int]:
+    """The positions of last ``rows`` beyond which their sources have ``reached``."""
+    return {source: at for source, at in rows.items() if at < reached[source]}
 
 
 def _insert(

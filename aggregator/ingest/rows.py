@@ -17,7 +17,7 @@ from aggregator.store.schema import MARKER_NAMESPACE, MARKER_STREAM
 from wire.batch import DAY_NS, SOURCE_BYTES, Batch, Flag
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from aggregator.ingest.trim import Piece
 
@@ -137,6 +137,33 @@ def order(rows: Rows, pieces: Sequence[Piece], oldest_day: int) -> Order:
             runs[source == source[tied]] += runs[tied - 1] - runs[tied]
     keys, insert[kept] = np.unique((runs << _DAY_BITS) | days, return_inverse=True)
     return Order(insert, tuple((keys & ((1 << _DAY_BITS) - 1)).tolist()))
+
+
+def framing(
+    rows: Rows, stored: npt.NDArray[np.bool_], pieces: Sequence[Piece], before: Mapping[bytes, int]
+) -> tuple[npt.NDArray[np.int64], dict[bytes, int]]:
+    """What the stretch of the file that each stored row stands for has beside the row's body, and where sources stand.
+
+    ``stored``: bool[n], the rows that are; of the others it is 0. ``before``: the position of each source's last row in
+    the store. A row's stretch begins there, or where the row before it ends.
+    """
+    found = np.zeros(len(rows.positions), np.int64)
+    last: dict[bytes, int] = {}
+    if not stored.any():
+        return found, last
+    ends = rows.positions[stored].astype(np.int64)
+    piece = rows.piece[stored]
+    starts = np.empty_like(ends)
+    starts[1:] = ends[:-1]
+    firsts = np.flatnonzero(np.concatenate(([True], piece[1:] != piece[:-1])))
+    begins = []
+    for number, end in zip(piece[firsts].tolist(), ends[np.append(firsts[1:], len(ends)) - 1].tolist(), strict=True):
+        source = pieces[number].chunk.source
+        begins.append(last.get(source, before[source]))
+        last[source] = end
+    starts[firsts] = begins
+    found[stored] = ends - starts - rows.lengths[stored]
+    return found, last
 
 
 def _runs(source: npt.NDArray[np.int64], days: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

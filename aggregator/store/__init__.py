@@ -2,16 +2,20 @@
 
 directory   whether it is a store's, which process holds it, whether it is still there
 engine      connections, threads, statements with bound parameters, streams of results, inserts
-settings    what a query is run with in the engine
+bounds      what bounds a query in the engine, and which gives way
 scanned     what statements read
 parameters  values into the text form the engine binds from
 failures    the engine's error texts into our exceptions
 schema      the tables, what is in them and why; the store's identity
+migrations  tables of older versions into today's
 streams     labels to stream ids; which streams are already written
 commits     the order of inserts, and who hears of them
 positions   committed positions, cached and looked up
 columns     numpy arrays and strings as Arrow columns
 retention   dropping the days that are over
+parts       the engine's files: whether they are as they were written
+coverage    log files: whether their records cover them, without a hole, each stretch once
+settings    the engine's, sized for one small process
 disk        what the store takes, and what is left
 catalogue   which streams there are: labels, their values
 container   where one record is, and in which container's log

@@ -27,6 +27,11 @@ _NOT_OURS: Final = frozenset({"lost+found"})
 _PID_DIGITS_MAX: Final = 20
 
 
+def is_store(directory: Path) -> bool:
+    """Whether there is a store in ``directory``."""
+    return (directory / _LOCK_NAME).exists() and (directory / "engine").is_dir()
+
+
 def lock(directory: Path) -> int:
     """Take ``directory``, which is there, for this process; gives the descriptor that holds it until it is closed.
 

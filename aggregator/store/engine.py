@@ -22,12 +22,15 @@ import msgspec
 import pyarrow as pa
 
 from aggregator.errors import QueryCancelledError, StoreError
+from aggregator.sizing import sizes
 from aggregator.store import directory
+from aggregator.store.bounds import PRIORITY_INSERTS, limited
 from aggregator.store.failures import failure
 from aggregator.store.parameters import bind
 from aggregator.store.scanned import Scanned
-from aggregator.store.settings import PRIORITY_INSERTS, limited
+from aggregator.store.settings import config, reserve_of
 from service.logs import fields
+from service.memory import limit_bytes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -48,33 +51,6 @@ _INSERT_SETTINGS: Final = (
 )
 # Most calls are over sooner by themselves; and a query that was told to end, and knew it, has ended by then.
 _KILL_AFTER_S: Final = 0.02
-
-# Server-level settings. Caches and pools are sized for one small process beside others, not for a database host:
-# the defaults reserve gigabytes and tens of threads. Of the memory there is (the machine's, or the container's limit)
-# the engine leaves a fifth to Python and the batches it holds.
-_CONFIG: Final = """<clickhouse>
-  <max_server_memory_usage_to_ram_ratio>0.8</max_server_memory_usage_to_ram_ratio>
-  <mark_cache_size>134217728</mark_cache_size>
-  <index_mark_cache_size>33554432</index_mark_cache_size>
-  <uncompressed_cache_size>0</uncompressed_cache_size>
-  <query_condition_cache_size>16777216</query_condition_cache_size>
-  <mmap_cache_size>64</mmap_cache_size>
-  <compiled_expression_cache_size>0</compiled_expression_cache_size>
-  <background_pool_size>2</background_pool_size>
-  <background_merges_mutations_concurrency_ratio>2</background_merges_mutations_concurrency_ratio>
-  <background_move_pool_size>1</background_move_pool_size>
-  <background_fetches_pool_size>1</background_fetches_pool_size>
-  <background_common_pool_size>2</background_common_pool_size>
-  <background_schedule_pool_size>4</background_schedule_pool_size>
-  <background_message_broker_schedule_pool_size>1</background_message_broker_schedule_pool_size>
-  <background_distributed_schedule_pool_size>1</background_distributed_schedule_pool_size>
-  <merge_tree>
-    <number_of_free_entries_in_pool_to_execute_mutation>1</number_of_free_entries_in_pool_to_execute_mutation>
-    <number_of_free_entries_in_pool_to_lower_max_size_of_merge>1</number_of_free_entries_in_pool_to_lower_max_size_of_merge>
-    <number_of_free_entries_in_pool_to_execute_optimize_entire_partition>1</number_of_free_entries_in_pool_to_execute_optimize_entire_partition>
-  </merge_tree>
-</clickhouse>
-"""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -122,30 +98,37 @@ class Engine:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, url: str, connections: int = 6) -> AsyncIterator[Self]:
-        """Open the store at ``chdb:///absolute/path``, making it if there is none.
+    async def open(
+        cls, url: str, connections: int = 6, *, make: bool = True, reserve_bytes: int | None = None
+    ) -> AsyncIterator[Self]:
+        """Open the store at ``chdb:///absolute/path``; if there is none, ``make`` one.
+
+        ``reserve_bytes``: inserts fail while less than that is free on its disk; None: see `settings.reserve_of`.
 
         Raises `StoreLockedError` if another process has it, `StoreError` for an address or a directory that is none.
         """
         path = directory_of(url)
-        engine = await asyncio.to_thread(cls._open, path, connections)
+        engine = await asyncio.to_thread(cls._open, path, connections, make=make, reserve=reserve_bytes)
         try:
             yield engine
         finally:
             await engine.close()
 
     @classmethod
-    def _open(cls, path: Path, connections: int) -> Self:
+    def _open(cls, path: Path, connections: int, *, make: bool, reserve: int | None) -> Self:
+        if not make and not directory.is_store(path):
+            raise StoreError(f"there is no store in {path}; name another one as --store")
         try:
             path.mkdir(parents=True, exist_ok=True)
             lock = directory.lock(path)
         except OSError as error:
             raise StoreError(f"the store in {path} cannot be opened: {error.strerror}") from error
         try:
-            config = path / "engine.xml"
-            if not config.exists() or config.read_text() != _CONFIG:  # a full disk must not keep a store shut
-                config.write_text(_CONFIG)
-            address = f"{path / 'engine'}?config-file={quote(str(config))}"
+            file = path / "engine.xml"
+            text = config(sizes(limit_bytes()), reserve_of(path) if reserve is None else reserve)
+            if not file.exists() or file.read_text() != text:  # a full disk must not keep a store shut
+                file.write_text(text)
+            address = f"{path / 'engine'}?config-file={quote(str(file))}"
             return cls(lambda: chdb.connect(address), lock, path, connections)
         except (RuntimeError, OSError) as error:
             _unlock(lock)
@@ -169,6 +152,11 @@ class Engine:
         """Run a statement of the writer's (schema, retention); waits for inserts and makes them wait."""
         bound = bind(parameters or {})
         await self._run(self._writer_thread, lambda: self._writer.query(sql, "TSV", params=bound))
+
+    async def told(self, sql: str, row: type[_T]) -> list[_T]:
+        """What a statement that is no SELECT answers, each row decoded as ``row``; the writer's as in `execute`."""
+        answer = await self._run(self._writer_thread, lambda: self._writer.query(sql, "JSONEachRow").bytes())
+        return msgspec.json.Decoder(row).decode_lines(answer)
 
     async def rows(
         self, sql: str, row: type[_T], parameters: Parameters | None = None, limits: Limits | None = None

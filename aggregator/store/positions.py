@@ -37,6 +37,7 @@ class Positions:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._cached: OrderedDict[bytes, int] = OrderedDict()
+        self._behind: dict[bytes, int] = {}
 
     def __len__(self) -> int:
         return len(self._cached)
@@ -55,18 +56,26 @@ class Positions:
             found |= await self._look_up(unknown[first : first + _LOOKUP_MAX])
         return {source: known[source] if source in known else found.get(source, 0) for source in asked}
 
-    def committed(self, positions: Mapping[bytes, int]) -> None:
-        """Remember what a commit reached."""
+    def behind(self, sources: Iterable[bytes]) -> dict[bytes, int]:
+        """The position of the last row of those sources that are committed beyond it: what followed was not stored."""
+        return {source: self._behind[source] for source in sources if source in self._behind}
+
+    def committed(self, positions: Mapping[bytes, int], behind: Mapping[bytes, int]) -> None:
+        """Remember what a commit reached, and where the last rows of those are that reached beyond them."""
         for source, position in positions.items():
             self._cached[source] = position
             self._cached.move_to_end(source)
+            self._behind.pop(source, None)
+        self._behind |= behind
         while len(self._cached) > _CACHE_MAX:
-            self._cached.popitem(last=False)
+            source, _ = self._cached.popitem(last=False)
+            self._behind.pop(source, None)
 
     def forget(self, sources: Iterable[bytes]) -> None:
         """Ask the store again next time: after an insert whose end is unknown."""
         for source in sources:
             self._cached.pop(source, None)
+            self._behind.pop(source, None)
 
     async def _look_up(self, sources: list[bytes]) -> dict[bytes, int]:
         rows = await self._engine.rows(

@@ -16,6 +16,11 @@ stream, the engine also answers per-container ledgers and volumes from it.
 is in no order that rows are stored in; the index ``commits`` finds the parts, and pieces of merged ones, that have rows
 of some commits.
 
+A row stands for the stretch of its source's file between the row before it and its own ``position``, of
+``length(body) + framing`` bytes. ``framing`` is what of them is not in the body: what stands in front of a message,
+line ends, lines that were dropped; negative where a record began in the file before. It hardly ever changes from row to
+row, so it takes no room; and by it `aggregator.check` finds what is missing, or there twice.
+
 ``streams``: labels by stream id, one row for each day the stream has records on; partitioned by day like ``logs``, so
 that what a day's queries look through, and what retention drops, is that day's streams. Days are Date32 in both: a
 Date ends in 2149, and a wrong clock's rows would wrap around into some other day.
@@ -36,6 +41,10 @@ if TYPE_CHECKING:
 
     from aggregator.store.engine import Engine
 
+# Counted up with every change to the tables; `aggregator.store.migrations` brings older ones up to it.
+VERSION: Final = 2
+# How the comment of ``logs`` says it. Tables of version 1 have none.
+COMMENT: Final = "logboom schema {}"
 DATABASE: Final = "logboom"
 LOGS: Final = f"{DATABASE}.logs"
 STREAMS: Final = f"{DATABASE}.streams"
@@ -44,6 +53,8 @@ PODS: Final = f"{DATABASE}.pods"
 # No record's namespace: names have no NUL (`wire.codec`). Sorted before all others, so leaving it out costs nothing.
 MARKER_NAMESPACE: Final = "\0"
 MARKER_STREAM: Final = 0
+# Of rows that were stored before there was `framing`.
+FRAMING_UNKNOWN: Final = -(1 << 63)
 # The condition on a row of ``logs`` for it to be a record.
 IS_RECORD: Final = "namespace != '\\0'"
 
@@ -94,6 +105,7 @@ _STATEMENTS: Final = (
     ts DateTime64(9, 'UTC') CODEC(Delta, ZSTD(1)),
     source UInt128 CODEC(ZSTD(1)),
     position UInt64 CODEC(Delta, ZSTD(1)),
+    framing Int64 DEFAULT {FRAMING_UNKNOWN} CODEC(ZSTD(1)),
     level LowCardinality(String) DEFAULT {LEVEL},
     flags UInt8 CODEC(ZSTD(1)),
     body String CODEC(ZSTD(1)),
@@ -109,7 +121,8 @@ _STATEMENTS: Final = (
 ) ENGINE = MergeTree
 PARTITION BY toDate32(ts)
 ORDER BY (namespace, stream_id, ts, position)
-SETTINGS {_DURABLE}, {_MERGES}""",
+SETTINGS {_DURABLE}, {_MERGES}
+COMMENT '{COMMENT.format(VERSION)}'""",
     f"""CREATE TABLE IF NOT EXISTS {STREAMS} (
     day Date32,
     stream_id UInt64,
@@ -129,7 +142,7 @@ SETTINGS {_DURABLE}""",
 
 
 async def create(engine: Engine) -> None:
-    """Make the tables of a new store; leaves those of an existing one alone."""
+    """Make the tables of a new store; leaves those of an existing one as they are (see `migrations.migrate`)."""
     for statement in _STATEMENTS:
         await engine.execute(statement)
 

@@ -1,37 +1,53 @@
-"""The settings that a query is run with in the engine."""
+"""The engine's settings, sized for one small process beside others."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from aggregator.store.engine import Limits
+    from pathlib import Path
 
-# Rows in a block of a streamed result: small enough that first rows come soon and a block is a few megabytes.
-_STREAM_BLOCK_ROWS: Final = 8192
-# While an insert runs, queries stand still, block by block: the higher number gives way. But not for longer than so
-# many milliseconds a block: they come to their end however much is inserted, and can be ended at any time.
-PRIORITY_INSERTS: Final = 1
-_PRIORITY_QUERIES: Final = 2
-_YIELD_MS: Final = 200
+    from aggregator.sizing import Sizes
+
+# Of the disk, kept free for merges, for labels, and for whoever else writes there: a full disk stops more than logs.
+_RESERVE_SHARE: Final = 20
+RESERVE_BYTES_MAX: Final = 1 << 30
+
+# Server-level settings. Caches and pools are sized for one small process beside others, not for a database host:
+# the defaults reserve gigabytes and tens of threads. Memory in numbers: chDB 4 does not see every limit of a container.
+_CONFIG: Final = """<clickhouse>
+  <max_server_memory_usage>{engine}</max_server_memory_usage>
+  <mark_cache_size>{marks}</mark_cache_size>
+  <index_mark_cache_size>33554432</index_mark_cache_size>
+  <uncompressed_cache_size>0</uncompressed_cache_size>
+  <query_condition_cache_size>16777216</query_condition_cache_size>
+  <mmap_cache_size>64</mmap_cache_size>
+  <compiled_expression_cache_size>0</compiled_expression_cache_size>
+  <background_pool_size>2</background_pool_size>
+  <background_merges_mutations_concurrency_ratio>2</background_merges_mutations_concurrency_ratio>
+  <background_move_pool_size>1</background_move_pool_size>
+  <background_fetches_pool_size>1</background_fetches_pool_size>
+  <background_common_pool_size>2</background_common_pool_size>
+  <background_schedule_pool_size>4</background_schedule_pool_size>
+  <background_message_broker_schedule_pool_size>1</background_message_broker_schedule_pool_size>
+  <background_distributed_schedule_pool_size>1</background_distributed_schedule_pool_size>
+  <merge_tree>
+    <min_free_disk_bytes_to_perform_insert>{reserve}</min_free_disk_bytes_to_perform_insert>
+    <number_of_free_entries_in_pool_to_execute_mutation>1</number_of_free_entries_in_pool_to_execute_mutation>
+    <number_of_free_entries_in_pool_to_lower_max_size_of_merge>1</number_of_free_entries_in_pool_to_lower_max_size_of_merge>
+    <number_of_free_entries_in_pool_to_execute_optimize_entire_partition>1</number_of_free_entries_in_pool_to_execute_optimize_entire_partition>
+  </merge_tree>
+</clickhouse>
+"""
 
 
-def limited(sql: str, mark: str, limits: Limits) -> str:
-    """``sql`` with what bounds it, and the ``mark`` by which it is found among those that run."""
-    settings = {
-        "log_comment": f"'{mark}'",
-        "max_execution_time": limits.time_s,
-        "max_memory_usage": limits.memory_bytes,
-        # Sorting more than this goes through the disk, so that an answer of many large lines is slow, not refused.
-        "max_bytes_before_external_sort": limits.memory_bytes // 4,
-        "max_bytes_to_read": limits.read_bytes,
-        "max_threads": limits.threads,
-        "priority": _PRIORITY_QUERIES,
-        "low_priority_query_wait_time_ms": _YIELD_MS,
-        "max_block_size": _STREAM_BLOCK_ROWS,
-        "timeout_overflow_mode": "'throw'",
-        "output_format_arrow_compression_method": "'none'",  # the result stays in this process
-        "precise_float_parsing": 1,  # text to the nearest float, as Go reads it
-        "output_format_json_escape_forward_slashes": 0,  # toJSONString: paths stay readable
-    }
-    return f"{sql}\nSETTINGS " + ", ".join(f"{name}={value}" for name, value in settings.items())
+def config(sizes: Sizes, reserve_bytes: int) -> str:
+    """The configuration file: memory as in ``sizes``; inserts refused while less than ``reserve_bytes`` are free."""
+    return _CONFIG.format(engine=sizes.engine, marks=sizes.marks, reserve=reserve_bytes)
+
+
+def reserve_of(path: Path) -> int:
+    """What is kept free of the disk of ``path`` if nobody says how much: a twentieth of it, at most 1 GiB."""
+    disk = os.statvfs(path)
+    return min(RESERVE_BYTES_MAX, disk.f_blocks * disk.f_frsize // _RESERVE_SHARE)

@@ -29,6 +29,7 @@ def test_without_options_it_listens_on_loopback_and_keeps_seven_days() -> None:
         token_file=None,
         retention_s=7 * DAY_S,
         ingest_memory_bytes=256 << 20,
+        disk_reserve_bytes=None,
         query_time_s=60.0,
         query_memory_bytes=1 << 30,
         query_concurrent=4,

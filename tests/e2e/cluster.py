@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import subprocess
+import sys
 import time
 from collections import deque
 from pathlib import Path
@@ -190,6 +192,17 @@ class Cluster:
         report = await self.compare(node)
         if not report.exact:
             self.fail(repr(report))
+
+    async def examine(self) -> None:
+        """Kill the aggregator; fail unless its store is what it says it is, by its own command."""
+        await self.kill_aggregator()
+        arguments = ["-m", "aggregator", "check", "--json", "--store", f"chdb://{self.store_dir}"]
+        checked = await asyncio.create_subprocess_exec(
+            sys.executable, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        written, said = await checked.communicate()
+        if checked.returncode:
+            self.fail(f"check ended with {checked.returncode}: {(written or said).decode()}")
 
     def fail(self, reason: str) -> NoReturn:
         """Fail with the last lines that the processes wrote."""

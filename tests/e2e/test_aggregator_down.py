@@ -58,6 +58,7 @@ async def run(cluster: Cluster, megabytes: int, seconds: float) -> None:
         await cluster.start_aggregator()
         await cluster.settle(deadline_s=DEADLINE_S + megabytes)
         await cluster.verify(node)
+        await cluster.examine()
 
 
 def write(node: Node, size: int) -> None:

@@ -80,6 +80,7 @@ async def run(cluster: Cluster, seed: int, lines: int, kills: int, lines_a_step:
         assert any(writer.log.restart for writer in node.writers)
         assert cluster.proxy.lost >= kills
         await cluster.verify(node)
+        await cluster.examine()
 
 
 async def test_kills_and_lost_answers(cluster: Cluster) -> None:
@@ -105,6 +106,7 @@ async def test_every_answer_lost_for_a_while(cluster: Cluster) -> None:
         await cluster.settle()
         assert cluster.proxy.lost == 4
         await cluster.verify(node)
+        await cluster.examine()
 
 
 async def test_rotation_and_deletion_at_a_kubelets_pace(cluster: Cluster) -> None:
@@ -127,3 +129,4 @@ async def test_rotation_and_deletion_at_a_kubelets_pace(cluster: Cluster) -> Non
         await cluster.settle()
         assert any(cluster.pods_dir.glob("*/*/*.gz"))
         await cluster.verify(node)
+        await cluster.examine()

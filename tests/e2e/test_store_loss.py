@@ -42,6 +42,7 @@ async def test_a_wiped_store_is_filled_again(cluster: Cluster) -> None:
         await cluster.start_aggregator()
         await cluster.until(lambda: cluster.holds(node))
         await cluster.verify(node)
+        await cluster.examine()
 
 
 async def test_an_older_copy_of_the_store_gets_what_it_lacks(cluster: Cluster) -> None:
@@ -64,3 +65,4 @@ async def test_an_older_copy_of_the_store_gets_what_it_lacks(cluster: Cluster) -
         await cluster.start_aggregator()
         await cluster.until(lambda: cluster.holds(node))
         await cluster.verify(node)
+        await cluster.examine()

@@ -179,7 +179,7 @@ async def test_a_full_disk_says_so_and_casts_no_suspicion(stand: Stand) -> None:
     both = [batch(part("a", 0, [1]), node="n1"), batch(part("b", 0, [1]), node="n2")]
     outcomes = await stand.commit(*both)
     assert [outcome.reason for outcome in outcomes if isinstance(outcome, Unavailable)] == [
-        "the store's disk is full"
+        "the store's disk is full, but for its reserve"
     ] * 2
     await stand.engine.execute(f"ALTER TABLE {LOGS} RESET SETTING min_free_disk_bytes_to_perform_insert")
     groups = stand.metric("group_requests_count")

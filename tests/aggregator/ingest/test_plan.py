@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,16 +11,34 @@ from aggregator.ingest.pods import PodStreams
 from tests.aggregator.records import Part, Record, batch, part, source
 from wire.batch import DAY_NS, Batch, Flag
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 A, B = source("a"), source("b")
 TODAY = 20_000
 OLDEST = TODAY - 7
 
 
-def planned(*batches: Batch, **committed: int) -> Plan:
+def planned(*batches: Batch, behind: Mapping[bytes, int] | None = None, **committed: int) -> Plan:
     known = dict.fromkeys((chunk.source for one in batches for chunk in one.chunks), 0)
     return plan(
-        batches, known | {source(name): at for name, at in committed.items()}, PodStreams(), OLDEST, TODAY * DAY_NS
+        batches,
+        known | {source(name): at for name, at in committed.items()},
+        PodStreams(),
+        OLDEST,
+        TODAY * DAY_NS,
+        behind=behind or {},
     )
+
+
+def stretches(*found: Plan) -> dict[bytes, list[tuple[int, int]]]:
+    """Start and end of what each stored row stands for, by source, in the order they are stored in."""
+    names = ("source", "position", "framing", "body")
+    made: dict[bytes, list[tuple[int, int]]] = {}
+    for insert in [insert for each in found for insert in each.inserts]:
+        for which, position, framing, body in zip(*(insert.rows[name].to_pylist() for name in names), strict=True):
+            made.setdefault(which, []).append((position - framing - len(body), position))
+    return made
 
 
 def days(name: str, *of_rows: int) -> Part:
@@ -71,6 +91,8 @@ def test_any_number_of_first_inserts_holds_a_prefix_of_every_source(first: list[
         else:
             assert len(found.inserts) == INSERTS_MAX
             assert found.reached[which] == (stored[which][-1] if stored[which] else 0)
+    for which, of_stretches in stretches(found).items():
+        assert [start for start, _ in of_stretches] == [0, *stored[which][:-1]]
     total = found.rows_new + found.rows_expired + found.rows_cut
     assert total == len(first) + len(second)
     assert found.rows_new == sum(len(rows) for rows in stored.values())
@@ -93,6 +115,32 @@ def test_rows_older_than_the_retention_are_reached_but_not_stored() -> None:
     found = planned(batch(days("a", OLDEST - 1, OLDEST, TODAY)))
     assert positions_of(found) == [(OLDEST, [(A, 2)]), (TODAY, [(A, 3)])]
     assert (found.rows_expired, found.reached[A]) == (1, 3)
+
+
+def test_each_row_stands_for_what_is_behind_the_row_before_it() -> None:
+    twice = [Part(A, 10, (Record(20, b"body"), Record(25, b"longer than the stretch"))), part("b", 0, [7])]
+    behind = [Part(A, 25, (Record(40), Record(41, b""))), Part(A, 41, (Record(60, b"y" * 19),))]
+    assert stretches(planned(batch(*twice), batch(*behind), a=10)) == {
+        A: [(10, 20), (20, 25), (25, 40), (40, 41), (41, 60)],
+        B: [(0, 7)],
+    }
+
+
+def test_a_row_stands_also_for_what_was_not_stored_before_it() -> None:
+    """Dropped by the agent, older than the retention, or said to be lost."""
+    dropped = planned(batch(Part(A, 0, (Record(5),), end=30), Part(B, 0, (), end=30)))
+    assert dropped.behind == {A: 5, B: 0}
+    gap = Part(B, 40, (Record(50, b"{}", flags=Flag.GAP),))
+    then = planned(batch(Part(A, 30, (Record(31),)), gap), a=30, b=30, behind=dropped.behind)
+    assert stretches(dropped, then) == {A: [(0, 5), (5, 31)], B: [(0, 50)]}
+    assert then.behind == {}
+    expired = planned(batch(days("a", OLDEST - 1, OLDEST - 1)))
+    assert (expired.reached[A], expired.behind) == (2, {A: 0})
+    assert stretches(planned(batch(part("a", 2, [9])), a=2, behind=expired.behind)) == {A: [(0, 9)]}
+
+
+def test_markers_stand_for_the_end_of_a_file_whose_last_line_is_in_the_next() -> None:
+    assert stretches(planned(batch(*joint((60,), (50,), TODAY)))) == {A: [(0, 60), (60, 100)], B: [(0, 50)]}
 
 
 def test_far_future_rows_keep_their_day() -> None:

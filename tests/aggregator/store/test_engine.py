@@ -25,6 +25,7 @@ from aggregator.errors import (
 from aggregator.store import columns, schema
 from aggregator.store.engine import INSERT_ROWS_MAX, Engine, Limits, directory_of
 from aggregator.store.failures import failure
+from aggregator.store.settings import RESERVE_BYTES_MAX, reserve_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -217,11 +218,29 @@ async def test_the_engine_leaves_memory_for_the_rest_of_the_process(engine: Engi
     assert 0 < await number(engine, sql) <= 0.81 * physical
 
 
+async def test_inserts_are_refused_before_the_disk_is_full_and_reads_go_on(tmp_path: Path) -> None:
+    async with Engine.open(f"chdb://{tmp_path}/store", 1) as engine:
+        await schema.create(engine)
+        await engine.insert(schema.LOGS, rows_of_logs(1))
+    async with Engine.open(f"chdb://{tmp_path}/store", 1, reserve_bytes=1 << 60) as engine:
+        with pytest.raises(StoreFullError):
+            await engine.insert(schema.LOGS, rows_of_logs(1))
+        assert await number(engine, f"SELECT count() AS n FROM {schema.LOGS}") == 1  # noqa: S608 - a table name
+    async with Engine.open(f"chdb://{tmp_path}/store", 1) as engine:
+        await engine.insert(schema.LOGS, rows_of_logs(1))
+        assert await number(engine, f"SELECT count() AS n FROM {schema.LOGS}") == 2  # noqa: S608 - a table name
+
+
+def test_the_reserve_is_a_share_of_the_disk(tmp_path: Path) -> None:
+    disk = os.statvfs(tmp_path)
+    assert reserve_of(tmp_path) == min(RESERVE_BYTES_MAX, disk.f_blocks * disk.f_frsize // 20)
+
+
 async def test_the_memory_of_all_queries_is_told_from_that_of_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tight = "<clickhouse><max_server_memory_usage>400000000</max_server_memory_usage></clickhouse>"
-    monkeypatch.setattr("aggregator.store.engine._CONFIG", tight)
+    monkeypatch.setattr("aggregator.store.engine.config", lambda *_: tight)
     hungry = "SELECT length(groupArray(toString(number))) AS n FROM numbers(100000000)"
     async with Engine.open(f"chdb://{tmp_path}/store", 1) as engine:
         for limit, kind in ((1 << 40, StoreMemoryError), (100 << 20, QueryMemoryError)):

@@ -1,0 +1,49 @@
+"""The subcommand ``check``."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import click
+import msgspec
+
+from aggregator.check.examine import examine
+from aggregator.check.report import Report, render
+from aggregator.config import STORE
+from aggregator.errors import StoreError
+from service.logs import configure
+
+# Beside 0, all is well, and 2, the options are wrong, which is click's.
+NOT_CLEAN_EXIT_CODE = 1
+NOT_CHECKED_EXIT_CODE = 3
+
+
+@click.command(name="check")
+@STORE
+@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of lines.")
+def check(*, store: str, as_json: bool) -> None:
+    """Examine the store: files by their checksums, log files for holes and repeated stretches, positions, labels.
+
+    The aggregator must not run meanwhile. Reads everything once: some minutes for 100 million lines. Changes nothing.
+    Exit code: 0 all is well, 1 something is wrong, 2 the options are wrong, 3 the store could not be examined.
+    """
+    configure("warning", "text")
+    try:
+        report = _examined(store)
+    except StoreError as error:
+        click.echo(f"logboom-aggregator check: {error}", err=True)
+        sys.exit(NOT_CHECKED_EXIT_CODE)
+    text = msgspec.json.encode(report) + b"\n" if as_json else render(report).encode("utf-8", "backslashreplace")
+    sys.stdout.buffer.write(text)
+    sys.stdout.buffer.flush()
+    sys.exit(0 if report.is_clean else NOT_CLEAN_EXIT_CODE)
+
+
+def _examined(store: str) -> Report:
+    with click.progressbar(length=1000, label="examining", file=sys.stderr) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.update(1000 * done // total - bar.pos if total else 0)
+
+        return asyncio.run(examine(store, show))

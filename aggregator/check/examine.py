@@ -1,0 +1,50 @@
+"""What is looked at, in which order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aggregator.check.report import Report
+from aggregator.errors import StoreError
+from aggregator.store import coverage, parts
+from aggregator.store.engine import Engine
+from aggregator.store.migrations import version
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+async def examine(url: str, progress: Callable[[int, int], None]) -> Report:
+    """Examine the store at ``url``, which no other process has. ``progress`` is told bytes looked at, and of how many.
+
+    Changes nothing, but what the engine does when it opens a store: it sets parts aside that it cannot load. Raises
+    `StoreError` where there is no store that could be examined.
+    """
+    async with Engine.open(url, connections=1, make=False) as engine:
+        schema = await version(engine)
+        every = await parts.active(engine)
+        total = 2 * sum(part.bytes for part in every)  # once for the checksums, once for the records
+        broken = []
+        done = 0
+        found = parts.broken(engine, every)
+        for part in every:
+            verdict = await anext(found)
+            if verdict is not None:
+                broken.append(verdict)
+            done += part.bytes
+            progress(done, total)
+        aside = await parts.set_aside(engine)
+        size = sum(part.bytes for part in every)
+        try:
+            counted = await coverage.files(engine)
+            torn = await coverage.tears(engine) if counted.torn else []
+            agree = await coverage.positions_agree(engine)
+            unlabelled = await coverage.unlabelled(engine)
+        except StoreError as error:
+            return Report(
+                url, schema, len(every), size, tuple(broken), tuple(aside), None, (), None, None, unread=str(error)
+            )
+        progress(total, total)
+        return Report(
+            url, schema, len(every), size, tuple(broken), tuple(aside), counted, tuple(torn), agree, unlabelled
+        )

@@ -1,0 +1,146 @@
+"""Each log file's records: whether they cover it without a hole, each stretch once.
+
+A row says where its stretch of the file begins (`aggregator.store.schema`). Where the rows of a file follow each other,
+all their ends are the beginnings of others, but for the last one, and the other way round; so the sums of the hashes of
+both tell with one look at every row, and next to no memory, which files are torn. Of those it is looked up where.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+
+from aggregator.store.engine import Limits
+from aggregator.store.schema import FRAMING_UNKNOWN, IS_RECORD, LOGS, STREAMS
+
+if TYPE_CHECKING:
+    from aggregator.store.engine import Engine
+
+# A report that is longer is of no more use.
+TEARS_MAX: Final = 1_000
+# Files whose rows are put in order at once, to find out where they are torn.
+_TORN_MAX: Final = 100
+_LIMITS: Final = Limits(time_s=4 * 3_600.0, memory_bytes=4 << 30)
+
+# A row's stretch, where it is known.
+_ROWS: Final = (
+    f"SELECT source, ts, stream_id, position AS end, framing = {FRAMING_UNKNOWN} AS is_unframed, "  # noqa: S608 - own words
+    "if(is_unframed, end, toUInt64(toInt64(end) - toInt64(length(body)) - framing)) AS start "
+    f"FROM {LOGS}"
+)
+_FILES: Final = (
+    "SELECT source, count() AS held, max(end) AS reached, min(start) AS begun, max(is_unframed) AS some_unframed, "  # noqa: S608 - own words
+    "NOT some_unframed AND sumWithOverflow(sipHash64(end)) - sumWithOverflow(sipHash64(start)) "
+    f"!= sipHash64(reached) - sipHash64(begun) AS is_torn FROM ({_ROWS}) GROUP BY source"
+)
+
+
+class Tear(msgspec.Struct, frozen=True):
+    """Bytes ``start`` to ``end`` of a log file that no record stands for, or more than one.
+
+    ``behind_ns``: the time of the record that follows.
+    """
+
+    kind: Literal["missing", "twice"]
+    source: str
+    start: int
+    end: int
+    behind_ns: int
+    node: str = ""
+    namespace: str = ""
+    pod: str = ""
+    container: str = ""
+
+
+class Sources(msgspec.Struct, frozen=True):
+    """All log files together.
+
+    ``rows``: records and markers. ``unframed``: files with rows of before schema 2, of which holes cannot be told.
+    ``begun_late``: files whose first record is not their beginning, ``begun_late_bytes`` in all: what retention dropped
+    is among them. ``torn``: files with holes, or with something twice.
+    """
+
+    files: int
+    rows: int
+    bytes: int
+    unframed: int
+    begun_late: int
+    begun_late_bytes: int
+    torn: int
+
+
+class _Torn(msgspec.Struct):
+    source: str
+
+
+class _Agreement(msgspec.Struct):
+    agree: int | bool
+
+
+class _Count(msgspec.Struct):
+    number: int
+
+
+async def files(engine: Engine) -> Sources:
+    """All log files, counted. Reads every record. Raises `StoreError`."""
+    (found,) = await engine.rows(
+        "SELECT toUInt64(count()) AS files, toUInt64(sum(held)) AS rows, toUInt64(sum(reached - begun)) AS bytes, "  # noqa: S608 - own words
+        "toUInt64(sum(some_unframed)) AS unframed, toUInt64(countIf(begun > 0 AND NOT some_unframed)) AS begun_late, "
+        "toUInt64(sumIf(begun, NOT some_unframed)) AS begun_late_bytes, toUInt64(sum(is_torn)) AS torn "
+        f"FROM ({_FILES})",
+        Sources,
+        None,
+        _LIMITS,
+    )
+    return found
+
+
+async def tears(engine: Engine) -> list[Tear]:
+    """Where the first torn files are torn, at most `TEARS_MAX`. Raises `StoreError`."""
+    torn = await engine.rows(
+        f"SELECT toString(source) AS source FROM ({_FILES}) WHERE is_torn ORDER BY source LIMIT {_TORN_MAX}",  # noqa: S608 - own words
+        _Torn,
+        None,
+        _LIMITS,
+    )
+    if not torn:
+        return []
+    return await engine.rows(
+        "SELECT kind, file AS source, least(begun, before) AS start, greatest(begun, least(before, ended)) AS end, "  # noqa: S608 - own words
+        "behind_ns, labels['node'] AS node, labels['namespace'] AS namespace, labels['pod'] AS pod, "
+        "labels['container'] AS container FROM (SELECT lower(hex(reinterpretAsFixedString(source))) AS file, "
+        "start AS begun, end AS ended, stream_id, toUnixTimestamp64Nano(ts) AS behind_ns, "
+        "lagInFrame(end, 1, start) OVER (PARTITION BY source ORDER BY end, start "
+        "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS before, "
+        f"if(begun > before, 'missing', 'twice') AS kind FROM ({_ROWS}) "
+        "WHERE source IN {torn:Array(UInt128)}) AS tear "
+        f"LEFT ANY JOIN (SELECT stream_id, any(labels) AS labels FROM {STREAMS} GROUP BY stream_id) AS known "
+        f"USING stream_id WHERE begun != before ORDER BY source, start, end LIMIT {TEARS_MAX}",
+        Tear,
+        {"torn": [int(one.source) for one in torn]},
+        _LIMITS,
+    )
+
+
+async def positions_agree(engine: Engine) -> bool:
+    """Whether the projection that committed positions are read from says the same as the records."""
+    each = (
+        "(SELECT sumWithOverflow(cityHash64(source, reached)) FROM (SELECT source, max(position) AS reached "
+        "FROM {} GROUP BY source SETTINGS optimize_use_projections = {}))"
+    )
+    sql = f"SELECT {each.format(LOGS, 0)} = {each.format(LOGS, 1)} AS agree"
+    (found,) = await engine.rows(sql, _Agreement, None, _LIMITS)
+    return bool(found.agree)
+
+
+async def unlabelled(engine: Engine) -> int:
+    """How many records have a stream that has no labels on their day."""
+    (found,) = await engine.rows(
+        f"SELECT count() AS number FROM {LOGS} WHERE {IS_RECORD} AND (toDate32(ts), stream_id) NOT IN "  # noqa: S608 - own words
+        f"(SELECT day, stream_id FROM {STREAMS})",
+        _Count,
+        None,
+        _LIMITS,
+    )
+    return found.number
