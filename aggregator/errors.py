@@ -63,6 +63,10 @@ class QueryRegexError(QueryError):
     """A regular expression is none that RE2 understands."""
 
 
+class QueryLengthError(QueryError):
+    """A statement is longer, or deeper, than the engine can take in."""
+
+
 class MetricError(QueryError):
     """A metric query has no answer as it was asked; the texts are Loki's where it has one."""
 

@@ -11,4 +11,8 @@ many        a few busy files among thousands
 backlog     an agent that catches up, while new lines are written
 quiet       an agent with a thousand files that nobody writes to
 delay       from a written line to its being found
+stock       millions of lines in a store, made inside the engine
+questions   what is asked of them, in LogQL and in SQL by hand
+queries     the one against the other, while the store grows
+beside      how fast batches are taken beside heavy queries
 """

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchmarks import backlog, delay, everyday, formats, many, quiet, throughput
+from benchmarks import backlog, beside, delay, everyday, formats, many, queries, quiet, throughput
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _MB = 1e6
-_PARTS = ("throughput", "cri", "docker", "everyday", "quiet", "many", "backlog", "delay")
+_PARTS = ("throughput", "cri", "docker", "everyday", "quiet", "many", "backlog", "delay", "queries", "beside")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,9 +26,10 @@ _PARTS = ("throughput", "cri", "docker", "everyday", "quiet", "many", "backlog",
 @click.option("--files", default=1_000, show_default=True, help="Files for the quiet agent.")
 @click.option("--many-files", default=5_000, show_default=True, help="Files for the agent with a few busy ones.")
 @click.option("--backlog", "megabytes", default=1_000, show_default=True, help="Megabytes to catch up with.")
+@click.option("--millions", default=10, show_default=True, help="Millions of lines that queries go through at most.")
 @click.option("--only", type=click.Choice(_PARTS), multiple=True, help="Measure one thing; may be given several times.")
 def main(  # noqa: PLR0917 - one of each option
-    lines: int, pods: int, nodes: int, files: int, many_files: int, megabytes: int, only: tuple[str, ...]
+    lines: int, pods: int, nodes: int, files: int, many_files: int, megabytes: int, millions: int, only: tuple[str, ...]
 ) -> None:
     """Measure logboom on the simulator's data. Needs about a gigabyte below the temporary directory."""
     click.echo(f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores")
@@ -42,6 +43,8 @@ def main(  # noqa: PLR0917 - one of each option
             "many": lambda directory: _many(many.measure(directory, many_files)),
             "backlog": lambda directory: _backlog(backlog.measure(directory, megabytes)),
             "delay": lambda directory: _delay(delay.measure(directory)),
+            "queries": lambda directory: _queries(directory, millions),
+            "beside": lambda directory: _beside(beside.measure(directory)),
         }
         for part, measure in parts.items():
             if not only or part in only:
@@ -112,6 +115,23 @@ def _delay(found: delay.Delay) -> None:
         "under 1 s",
         f"{found.samples} samples, at most {found.most_s:.2f} s",
     )
+
+
+def _queries(directory: Path, most: int) -> None:
+    sizes = tuple(sorted({min(million, most) for million in queries.MILLIONS} | {most}))
+    click.echo(f"{'':<45}{'lines':>12}{'ms':>9}{'by hand':>9}{'ratio':>7}{'CPU':>7}{'HTTP':>7}")
+    queries.measure(directory, sizes, _took)
+
+
+def _beside(found: beside.Beside) -> None:
+    rates = f"{found.beside:,.0f} lines a second, alone {found.alone:,.0f}; {found.asked} queries answered"
+    _line("ingestion beside heavy queries / alone", f"{found.ratio:.2f}", "at least 0.8", rates)
+
+
+def _took(found: queries.Took) -> None:
+    http = f"{found.http_s / found.bare_s:7.2f}" if found.http_s else ""
+    seconds = f"{1000 * found.asked_s:>9,.0f}{1000 * found.bare_s:>9,.0f}"
+    click.echo(f"{found.name:<45}{found.lines:>12,}{seconds}{found.ratio:>7.2f}{found.cpu_ratio:>7.2f}{http}")
 
 
 def _line(name: str, value: str, goal: str = "", note: str = "") -> None:

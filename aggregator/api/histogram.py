@@ -62,7 +62,7 @@ class Histograms:
         with self._observed.observed("/histogram"):
             asked = counting(request.rel_url.raw_query_string, request.headers.get("Accept", ""), time.time_ns())
             async with self._turnstile.enter(request.remote):
-                budget = Budget(self._limits, self._answer_bytes)
+                budget = Budget(self._limits, self._answer_bytes, counts_parts=True)
                 with answered(self._limits):
                     found = await self._counted(asked, budget)
             headers = scanned_headers(budget.scanned)

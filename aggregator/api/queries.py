@@ -184,7 +184,7 @@ class Queries:
     async def _measured(self, query: MetricQuery, form: Format, now_ns: int, wanted: Asked) -> web.Response:
         """The samples of a metric query."""
         limits = _engine_limits(self._limits, self._limits.time_s)
-        budget = Budget(limits, self._limits.answer_bytes)
+        budget = Budget(limits, self._limits.answer_bytes, counts_parts=True)
         with answered(limits):
             result = await metrics.evaluate(self._engine, query, budget, now_ns)
             found = await asyncio.to_thread(samples, result)
@@ -201,7 +201,7 @@ class Queries:
     ) -> None:
         time_s = self._limits.time_s if query.limit else self._limits.export_time_s
         limits = _engine_limits(self._limits, time_s)
-        budget = Budget(limits, self._limits.answer_bytes)
+        budget = Budget(limits, self._limits.answer_bytes, counts_parts=wanted.statistics)
         try:
             await check_expressions(self._engine, query, budget.left)
             found = pieces(self._engine, query, wanted.rendering, budget, now_ns)

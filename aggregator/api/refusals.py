@@ -15,6 +15,7 @@ from aggregator.errors import (
     MetricError,
     QueryAnswerError,
     QueryCancelledError,
+    QueryLengthError,
     QueryMemoryError,
     QueryRegexError,
     QueryRowsError,
@@ -38,33 +39,46 @@ _NARROWER: Final = "ask for less time, or name a namespace or pod"
 
 def refused(error: StoreError, limits: Limits) -> RefusedError | None:
     """The answer to a query that ended with ``error`` under ``limits``; None if it is a bug."""
-    status, told = 0, Refusal("")
-    headers = {}
+    return _over_limits(error, limits) or _unanswerable(error)
+
+
+def _over_limits(error: StoreError, limits: Limits) -> RefusedError | None:
+    """The answer to a query that would take more than it may."""
     match error:
         case QueryTimeoutError():
-            status, told = 504, Refusal(f"the query took longer than {limits.time_s:g} s", "time", _NARROWER)
+            return RefusedError(504, Refusal(f"the query took longer than {limits.time_s:g} s", "time", _NARROWER))
         case QueryMemoryError():
             text = f"the query needs more than {limits.memory_bytes} bytes of memory"
-            status, told = 413, Refusal(text, "memory", f"{_NARROWER}, or lower limit")
-        case StoreMemoryError():
-            status, told = 503, Refusal("the server's memory is full", "memory", f"try again later, or {_NARROWER}")
-            headers = {"Retry-After": "5"}
+            return RefusedError(413, Refusal(text, "memory", f"{_NARROWER}, or lower limit"))
         case QueryRowsError():
             text = f"the query has to read more than {limits.read_bytes} bytes"
-            status, told = 413, Refusal(text, "read", _NARROWER)
+            return RefusedError(413, Refusal(text, "read", _NARROWER))
         case QueryAnswerError():
             hint = "lower limit; or order=desc or limit=0, which are sent as they are found"
-            status, told = 413, Refusal(str(error), "limit", hint)
+            return RefusedError(413, Refusal(str(error), "limit", hint))
+        case QueryLengthError():
+            text = "the query is longer than the engine can take in"
+            return RefusedError(413, Refusal(text, "query", "leave out some of its stages, matchers or labels"))
+    return None
+
+
+def _unanswerable(error: StoreError) -> RefusedError | None:
+    """The answer to a query that has none, or has none now."""
+    match error:
         case QueryRegexError():
-            status, told = 400, Refusal(_complaint(error), "regex", REGEX_HINT)
+            return RefusedError(400, Refusal(_complaint(error), "regex", REGEX_HINT))
         case MetricError():
-            status, told = 400, Refusal(str(error), "q")
+            return RefusedError(400, Refusal(str(error), "q"))
+        case StoreMemoryError():
+            told = Refusal("the server's memory is full", "memory", f"try again later, or {_NARROWER}")
+            return RefusedError(503, told, {"Retry-After": "5"})
         case StoreGoneError():
-            status, told = 503, Refusal(str(error), hint="whoever empties a store has to stop the aggregator first")
+            hint = "whoever empties a store has to stop the aggregator first"
+            return RefusedError(503, Refusal(str(error), hint=hint))
         case QueryCancelledError():
-            status, told = 503, Refusal("the query was ended by the server", hint="try again")
-            headers = {"Retry-After": "1"}
-    return RefusedError(status, told, headers) if status else None
+            told = Refusal("the query was ended by the server", hint="try again")
+            return RefusedError(503, told, {"Retry-After": "1"})
+    return None
 
 
 @contextlib.contextmanager

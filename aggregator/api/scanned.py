@@ -11,8 +11,9 @@ PREFIX: Final = "Logboom-Scanned-"
 
 
 def scanned_headers(scanned: Scanned) -> dict[str, str]:
-    """Headers: rows and bytes (uncompressed) read, seconds that the engine spent, statements."""
-    return {
+    """Headers: rows, bytes (uncompressed) and parts read, seconds that the engine spent, statements."""
+    parts = {} if scanned.parts is None else {f"{PREFIX}Parts": str(scanned.parts)}
+    return parts | {
         f"{PREFIX}Rows": str(scanned.rows),
         f"{PREFIX}Bytes": str(scanned.bytes),
         f"{PREFIX}Seconds": f"{scanned.seconds:.3f}",

@@ -7,15 +7,29 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from aggregator.logql import regex
 from aggregator.logql.lexer import SyntaxProblem
 from aggregator.logql.metric import RangeOp, VectorOp
-from aggregator.logql.tree import ERROR, ERROR_DETAILS, LineOp, LineValue, Matcher, MatchOp
+from aggregator.logql.tree import (
+    ERROR,
+    ERROR_DETAILS,
+    And,
+    LabelFilter,
+    LineFilter,
+    LineOp,
+    LineValue,
+    Matcher,
+    MatchOp,
+    Or,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+    from aggregator.logql.tree import Condition, Stage
 
 EMPTY_COMPATIBLE: Final = (
     "queries require at least one regexp or equality matcher that does not have an empty-compatible value. "
@@ -25,6 +39,13 @@ EMPTY_COMPATIBLE: Final = (
 LABEL_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CAPTURE: Final = re.compile(r"<([A-Za-z_][A-Za-z0-9_]*)>")
 _UNNAMED: Final = "_"
+
+# Tests of a pipeline (values of line filters, comparisons of label filters, other stages), matchers of a selector,
+# labels of a list. Loki bounds a query's length alone; the engine takes time and memory to understand each, which no
+# limit of its own ends, and refuses statements that grow too long: at these it takes a few seconds at most.
+TESTS_MAX: Final = 500
+MATCHERS_MAX: Final = 100
+LABELS_MAX: Final = 100
 
 GROUPED_RANGES: Final = frozenset(
     {
@@ -49,6 +70,31 @@ def matches_empty(matcher: Matcher) -> bool:
     if matcher.op in {MatchOp.EQUAL, MatchOp.NOT_EQUAL}:
         return (matcher.value == "") is not matcher.op.negative
     return regex.anchored(matcher.value).matches("") is not matcher.op.negative
+
+
+def pipeline(stages: Sequence[Stage]) -> None:
+    """The stages of a pipeline together."""
+    tests = sum(map(_tests, stages))
+    if tests > TESTS_MAX:
+        remedy = "put alternatives into one regular expression"
+        raise SyntaxProblem(f"{tests} tests in one pipeline, at most {TESTS_MAX}: {remedy}", 0)
+
+
+def _tests(of: Stage | Condition) -> int:
+    match of:
+        case LineFilter(_, values):
+            return len(values)
+        case LabelFilter(condition):
+            return _tests(condition)
+        case And(left, right) | Or(left, right):
+            return _tests(left) + _tests(right)
+    return 1
+
+
+def count(what: str, found: int, most: int, offset: int) -> None:
+    """How many of something there may be."""
+    if found > most:
+        raise SyntaxProblem(f"{found} {what}, at most {most}: name fewer", offset)
 
 
 def label_expression(expression: str, offset: int) -> None:
@@ -129,8 +175,9 @@ def pattern_parser(expression: str, offset: int) -> None:
     names = [name for name in _captures(expression, offset) if name != _UNNAMED]
     if not names:
         raise SyntaxProblem("invalid pattern parser: at least one capture is required: <label>", offset)
+    times = Counter(names)
     for name in names:
-        if names.count(name) > 1:
+        if times[name] > 1:
             raise SyntaxProblem(f"invalid pattern parser: duplicate capture name ({name})", offset)
 
 

@@ -54,9 +54,11 @@ class LogConstruction(Transformer[Token, Any]):
     """Makes the tree of a log query; without state."""
 
     def log_expression(self, selector: Selector, stages: list[Stage] | None) -> LogExpression:
+        checks.pipeline(stages or ())
         return LogExpression(selector, tuple(stages or ()))
 
     def selector(self, brace: Token, matchers: tuple[Matcher, ...] | None) -> Selector:
+        checks.count("matchers in one selector", len(matchers or ()), checks.MATCHERS_MAX, at(brace))
         if all(checks.matches_empty(matcher) for matcher in matchers or ()):
             raise SyntaxProblem(checks.EMPTY_COMPATIBLE, at(brace))
         return Selector(matchers or ())

@@ -59,7 +59,7 @@ class Construction(LogConstruction):
         range_: Token,
         offset_ns: int | None,
     ) -> Range:
-        return Range(LogExpression(brace, tuple(stages or ())), range_.value, offset_ns or 0, unwrap)
+        return Range(self.log_expression(brace, stages), range_.value, offset_ns or 0, unwrap)
 
     def range_unwrapped(self, selector: Selector, range_: Token, offset_ns: int | None, unwrap: Unwrap) -> Range:
         return self.range_staged(selector, range_, offset_ns, None, unwrap)
@@ -72,7 +72,7 @@ class Construction(LogConstruction):
         stages: list[Stage] | None,
         unwrap: Unwrap | None = None,
     ) -> Range:
-        return Range(LogExpression(selector, tuple(stages or ())), range_.value, offset_ns or 0, unwrap)
+        return Range(self.log_expression(selector, stages), range_.value, offset_ns or 0, unwrap)
 
     def same(self, inner: Range) -> Range:
         return inner
@@ -87,7 +87,9 @@ class Construction(LogConstruction):
         return Unwrap(str(label), Conversion(str(conversion)))
 
     def unwrap_filtered(self, unwrap: Unwrap, condition: Part) -> Unwrap:
-        return Unwrap(unwrap.label, unwrap.conversion, (*unwrap.filters, LabelFilter(condition.value)))
+        filters = (*unwrap.filters, LabelFilter(condition.value))
+        checks.pipeline(filters)
+        return Unwrap(unwrap.label, unwrap.conversion, filters)
 
     def range_aggregation(
         self, function: Token, parameter: Token | None, inner: Range, grouping: Grouping | None
@@ -122,6 +124,7 @@ class Construction(LogConstruction):
         return Grouping(labels, without=word == "without")
 
     def label_list(self, *labels: Token | None) -> tuple[str, ...]:
+        checks.count("labels in one list", len(labels), checks.LABELS_MAX, next((at(one) for one in labels if one), 0))
         return tuple(str(label) for label in labels if label is not None)
 
     # --- Operations ---

@@ -20,12 +20,19 @@ class Budget:
     """Limits of a query; time runs from when it is made.
 
     ``answer_bytes``: how much of an answer may be held until its first byte can be sent. ``scanned``: what the query's
-    statements have read.
+    statements have read; ``counts_parts``: the parts of tables, too, which takes some milliseconds a statement.
     """
 
-    def __init__(self, limits: Limits, answer_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        answer_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        counts_parts: bool = False,
+    ) -> None:
         self.answer_bytes = answer_bytes
-        self.scanned = Scanned()
+        self.scanned = Scanned(parts=0 if counts_parts else None)
         self._held_bytes = 0
         self._limits = limits
         self._clock = clock

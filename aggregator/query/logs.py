@@ -29,7 +29,7 @@ from aggregator.query.reading import Reader
 from aggregator.query.shown import Piece, shown
 from aggregator.store.rendering import rendered
 from aggregator.store.slices import slices, within
-from aggregator.store.windows import Window, widening
+from aggregator.store.windows import Widening, Window
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection
@@ -109,18 +109,18 @@ class _Search:
 
     async def limited(self, query: Query, now_ns: int, *, exact: bool) -> AsyncGenerator[list[Entry]]:
         """As many as the query's limit says; ``exact``: Python drops no record."""
-        missing = query.limit
-        for window in widening(Window(query.start_ns, query.end_ns), query.direction, now_ns):
-            step = within(query, window, missing)
+        widening = Widening(Window(query.start_ns, query.end_ns), query.direction, query.limit, now_ns)
+        while (window := widening.next()) is not None:
+            step = within(query, window, widening.missing)
             if step.start_ns >= step.end_ns:
                 continue
-            found = self._answered(step, missing, None) if exact else self._batches(step)
+            found = self._answered(step, step.limit, None) if exact else self._batches(step)
             async with contextlib.aclosing(found) as lists:
                 async for some in lists:
                     if some.entries:
-                        yield some.entries[:missing]
-                        missing -= len(some.entries)
-                    if missing <= 0:
+                        yield some.entries[: widening.missing]
+                        widening.found(len(some.entries))
+                    if widening.missing <= 0:
                         return
 
     async def every(self, query: Query, after: Place | None = None) -> AsyncGenerator[list[Entry]]:
@@ -189,14 +189,15 @@ async def _newest(
     engine: Engine, query: Query, rendering: Rendering, budget: Budget, now_ns: int
 ) -> AsyncGenerator[tuple[int, Piece]]:
     """What the engine finished of a query with a limit: window by window, each in the rendering's order."""
-    missing = query.limit
-    for number, window in enumerate(widening(Window(query.start_ns, query.end_ns), query.direction, now_ns)):
-        async with contextlib.aclosing(_rendered(engine, within(query, window, missing), rendering, budget)) as found:
+    widening = Widening(Window(query.start_ns, query.end_ns), query.direction, query.limit, now_ns)
+    number = 0
+    while (window := widening.next()) is not None:
+        step = within(query, window, widening.missing)
+        async with contextlib.aclosing(_rendered(engine, step, rendering, budget)) as found:
             async for piece in found:
-                missing -= piece.rows
+                widening.found(piece.rows)
                 yield number, piece
-        if missing <= 0:
-            break
+        number += 1
 
 
 async def _every(

@@ -2,6 +2,7 @@
 
 directory   whether it is a store's, which process holds it, whether it is still there
 engine      connections, threads, statements with bound parameters, streams of results, inserts
+bounds      what bounds a query in the engine, and which gives way
 scanned     what statements read
 parameters  values into the text form the engine binds from
 failures    the engine's error texts into our exceptions

@@ -12,6 +12,7 @@ from typing import Final
 from aggregator.errors import (
     QueryCancelledError,
     QueryDoubtError,
+    QueryLengthError,
     QueryMemoryError,
     QueryRegexError,
     QueryRowsError,
@@ -26,9 +27,12 @@ from aggregator.errors import (
 _TYPES: Final[dict[int, type[StoreError]]] = {
     158: QueryRowsError,  # TOO_MANY_ROWS
     159: QueryTimeoutError,  # TIMEOUT_EXCEEDED
+    167: QueryLengthError,  # TOO_DEEP_AST
+    168: QueryLengthError,  # TOO_BIG_AST
     241: QueryMemoryError,  # MEMORY_LIMIT_EXCEEDED
     243: StoreFullError,  # NOT_ENOUGH_SPACE
     252: StoreBusyError,  # TOO_MANY_PARTS
+    306: QueryLengthError,  # TOO_DEEP_RECURSION
     307: QueryRowsError,  # TOO_MANY_BYTES
     394: QueryCancelledError,  # QUERY_WAS_CANCELLED
     395: QueryDoubtError,  # FUNCTION_THROW_IF_VALUE_IS_NON_ZERO
@@ -38,6 +42,8 @@ _TYPES: Final[dict[int, type[StoreError]]] = {
 _MEMORY_LIMIT: Final = 241
 # How the message begins where the limit is that of the whole process; the second is that of older engines.
 _OF_ALL: Final = ("(total) memory limit", "Memory limit (total)")
+# How messages begin, of codes that stand for much else, where a statement is too long.
+_TOO_LONG: Final = {36: "Query tree is too big", 62: "Max query size exceeded"}
 _CANNOT_OPEN_FILE: Final = 76
 _NO_SPACE: Final = "No space left on device"
 
@@ -49,6 +55,8 @@ def failure(error: BaseException) -> StoreError:
     code, message = (int(match[1]), match[2].strip()) if match else (0, text)
     if code == _MEMORY_LIMIT and message.startswith(_OF_ALL):
         return StoreMemoryError(message, code)
+    if code in _TOO_LONG and message.startswith(_TOO_LONG[code]):
+        return QueryLengthError(message, code)
     # The code first: a text may quote what a user wrote.
     if code in _TYPES:
         return _TYPES[code](message, code)

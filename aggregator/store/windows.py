@@ -1,24 +1,29 @@
 """Which stretches of time a query is asked for, one after the other.
 
 The newest hundred records of a busy store are a second old: looking through all of it for them would be a waste. So
-the newest minute is asked first, then what lies before it, in growing steps, until enough was found. The windows of a
-query do not overlap: what was looked through is not looked through again.
+the newest minute is asked first, then what lies before it, as far as what was found lets expect enough of. The windows
+of a query do not overlap: what was looked through is not looked through again. But pieces of the store that reach over
+an edge are read for both sides, and in a store of many streams a minute lies in as many pieces as an hour: few large
+steps cost less than many small ones.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from aggregator.logql.tree import Direction
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-_MINUTE_NS: Final = 60_000_000_000
-# How far from the query's end a step reaches; each costs a few milliseconds when it finds nothing.
-_REACHES_NS: Final = tuple(_MINUTE_NS * minutes for minutes in (1, 10, 60, 6 * 60, 24 * 60, 4 * 24 * 60, 30 * 24 * 60))
+# How far the first step reaches.
+_FIRST_NS: Final = 60_000_000_000
+# How much further than all before it the next one does. What is not found in a minute hardly comes often enough in ten;
+# but a rare word of an hour ago must not be looked for in months.
+_GROWTH_MIN: Final = 2.0
+_GROWTH_FOUND_NOTHING: Final = 10.0
+_GROWTH_MAX: Final = 60.0
+# Records do not come evenly: more of the time is taken than what would do if they did.
+_RESERVE: Final = 1.5
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -28,21 +33,44 @@ class Window(msgspec.Struct, frozen=True):
     end_ns: int
 
 
-def widening(window: Window, direction: Direction, now_ns: int) -> Iterator[Window]:
+class Widening:
     """Windows that make up ``window``, without overlap, the first from the end where ``direction`` begins.
 
-    ``now_ns``: there is little after it, so steps backward are measured from there if the window ends later.
+    ``limit``: how many records are wanted of it; ``now_ns``: there is little after it, so steps backward are measured
+    from there if the window ends later.
     """
-    if direction is Direction.FORWARD:
-        edges = [window.start_ns + reach for reach in _REACHES_NS]
-        inside = [edge for edge in edges if edge < window.end_ns]
-        starts, ends = [window.start_ns, *inside], [*inside, window.end_ns]
-    else:
-        newest = min(window.end_ns, now_ns)
-        inside = [newest - reach for reach in _REACHES_NS if newest - reach > window.start_ns]
-        starts, ends = [*inside, window.start_ns], [window.end_ns, *inside]
-    for start_ns, end_ns in zip(starts, ends, strict=True):
-        yield Window(start_ns, end_ns)
+
+    def __init__(self, window: Window, direction: Direction, limit: int, now_ns: int) -> None:
+        self.missing = limit
+        self._left: Window | None = window
+        self._limit = limit
+        self._is_forward = direction is Direction.FORWARD
+        self._from_ns = window.start_ns if self._is_forward else min(window.end_ns, now_ns)
+        self._reach_ns = 0
+
+    def next(self) -> Window | None:
+        """The next window; None if enough was `found` or nothing is left."""
+        left = self._left
+        if left is None or self.missing <= 0:
+            return None
+        self._reach_ns = int(self._reach_ns * self._growth()) if self._reach_ns else _FIRST_NS
+        edge = self._from_ns + (self._reach_ns if self._is_forward else -self._reach_ns)
+        if not left.start_ns < edge < left.end_ns:
+            self._left = None
+            return left
+        before, behind = Window(left.start_ns, edge), Window(edge, left.end_ns)
+        window, self._left = (before, behind) if self._is_forward else (behind, before)
+        return window
+
+    def found(self, records: int) -> None:
+        """Tell that the latest window had so many."""
+        self.missing -= records
+
+    def _growth(self) -> float:
+        found = self._limit - self.missing
+        if not found:
+            return min(_GROWTH_MAX, max(_GROWTH_FOUND_NOTHING, float(self._limit)))
+        return min(_GROWTH_MAX, max(_GROWTH_MIN, 1 + _RESERVE * self.missing / found))
 
 
 def cut(window: Window, starts_ns: list[int]) -> list[Window]:

@@ -45,8 +45,9 @@ def numbered(labels: tuple[tuple[str, str], ...]) -> int:
 def put(engine: Engine) -> Callable[[Sequence[Mapping[str, Any]]], Awaitable[None]]:
     """Stores rows, given by what is particular about them.
 
-    A row's keys: ``body`` (bytes), ``ts`` (ns), ``position``, ``flags``, ``source`` (16 bytes), any label, and
-    ``unknown`` (true: the stream's labels are not written). Positions count up where none is given.
+    A row's keys: ``body`` (bytes), ``ts`` (ns), ``position``, ``flags``, ``source`` (16 bytes), any label, ``meta``
+    (structured metadata), and ``unknown`` (true: the stream's labels are not written). Positions count
+    up where none is given.
     """
 
     async def store(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -81,6 +82,9 @@ def put(engine: Engine) -> Callable[[Sequence[Mapping[str, Any]]], Awaitable[Non
                         "position": pa.array([row.get("position", n + 1) for n, row in chosen], pa.uint64()),
                         "flags": pa.array([row.get("flags", 0) for _, row in chosen], pa.uint8()),
                         "body": pa.array([row["body"] for _, row in chosen], pa.binary()),
+                        "meta": pa.array(
+                            [list(row.get("meta", {}).items()) for _, row in chosen], pa.map_(pa.string(), pa.string())
+                        ),
                     }
                 ),
             )

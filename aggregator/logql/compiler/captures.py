@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from aggregator.logql.compiler.statement import Parameters
 
 _CAPTURE: Final = re.compile(r"<([A-Za-z_][A-Za-z0-9_]*)>")
+# Captures of one pattern: each is looked for behind the one before it, and what the engine needs to understand such a
+# chain grows with the square of its length: at 20 a few hundredths of a second, at 150 two, at 200 it refuses.
+CAPTURES_MAX: Final = 20
 # The name of captures that are not wanted.
 UNNAMED: Final = "_"
 # Python decodes what is not UTF-8 before it looks for captures.
@@ -24,6 +27,11 @@ def parts(pattern: str) -> tuple[str, ...] | None:
     """Literal, name, literal, name, …, literal of a pattern; None if captures follow each other, or there is none."""
     found = tuple(_CAPTURE.split(pattern))
     return found if len(found) > 1 and all(found[2:-1:2]) else None
+
+
+def is_long(pattern: str) -> bool:
+    """Whether a pattern has so many captures that it is left to Python."""
+    return len(_CAPTURE.findall(pattern)) > CAPTURES_MAX
 
 
 class Groups:

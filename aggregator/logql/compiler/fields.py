@@ -32,6 +32,11 @@ DUPLICATE: Final = "_extracted"
 _PLAIN_NUMBER: Final = r"'^-?[0-9]+(\\.[0-9]+)?$'"
 
 
+# Labels that one parser makes in a statement. Each is a kilobyte or two of SQL, and a filter repeats what those before
+# it leave in doubt: of twenty filters the engine refuses the statement for its length.
+FIELDS_MAX: Final = 10
+
+
 class InexpressibleError(Exception):
     """There is no SQL for it: Python does it."""
 
@@ -92,12 +97,46 @@ class Nothing:
         return Field(Expression("''"), Expression(NO_NUMBER))
 
 
+class Metadata:
+    """The structured metadata of records as SQL; ``is_asked``: whether any SQL looks at it."""
+
+    def __init__(self, *, exists: bool = True) -> None:
+        """``exists``: False for records of which it is known that they have none."""
+        self.is_asked = False
+        self._exists = exists
+
+    @property
+    def all(self) -> str:
+        """All of it, a map."""
+        return self._asked("meta", "CAST(map() AS Map(LowCardinality(String), String))")
+
+    def text(self, name: str) -> str:
+        """The text that ``name`` (SQL) has, empty if there is none."""
+        return self._asked(f"meta[{name}]", "''")
+
+    def has(self, name: str) -> str:
+        """The condition that there is ``name`` (SQL)."""
+        return self._asked(f"mapContains(meta, {name})", NEVER)
+
+    def _asked(self, sql: str, otherwise: str) -> str:
+        self.is_asked = True
+        return sql if self._exists else otherwise
+
+
 class Fields:
     """The labels of records from ``start_ns`` to before ``end_ns``, whose statement binds ``parameters``."""
 
-    def __init__(self, start_ns: int, end_ns: int, parameters: Parameters, extracted: Extracted | None = None) -> None:
+    def __init__(
+        self,
+        start_ns: int,
+        end_ns: int,
+        parameters: Parameters,
+        extracted: Extracted | None = None,
+        metadata: Metadata | None = None,
+    ) -> None:
         self.parameters = parameters
         self.extracted: Extracted = extracted or Nothing()
+        self.metadata = metadata or Metadata()
         self._span = (start_ns, end_ns)
         self._known: dict[str, Field] = {}
 
@@ -105,7 +144,7 @@ class Fields:
         """The labels once a parser has run, the first one."""
         if not isinstance(self.extracted, Nothing):
             raise InexpressibleError
-        return Fields(*self._span, self.parameters, extracted)
+        return Fields(*self._span, self.parameters, extracted, self.metadata)
 
     def is_of_streams(self, name: str) -> bool:
         """Whether the label is one that records have from their streams: it is not in their rows."""
@@ -116,6 +155,8 @@ class Fields:
     def field(self, name: str) -> Field:
         """A label that rows tell of; raises `InexpressibleError`."""
         if name not in self._known:
+            if len(self._known) >= FIELDS_MAX:
+                raise InexpressibleError
             self._known[name] = self._field(name)
         return self._known[name]
 
@@ -140,7 +181,7 @@ class Fields:
 
     def taken(self, name: str) -> str:
         """The condition that the record, or its stream, has the label whatever a parser makes."""
-        return f"(mapContains(meta, {self.parameters.text(name)}) OR stream_id IN {self.having(name)})"
+        return either((self.metadata.has(self.parameters.text(name)), f"stream_id IN {self.having(name)}"))
 
     def having(self, name: str) -> str:
         """The ids of the streams that have the label ``name``, as a subquery."""
@@ -158,7 +199,7 @@ class Fields:
             raise InexpressibleError
         found = matching(matcher, *self._span, self.parameters)
         having = self.having(matcher.label)
-        without = holds(f"meta[{self.parameters.text(matcher.label)}]", matcher, self.parameters)
+        without = holds(self.metadata.text(self.parameters.text(matcher.label)), matcher, self.parameters)
         # Where a parser ran, a stream without the label may have got it from the line.
         doubt = NEVER if isinstance(self.extracted, Nothing) else f"stream_id NOT IN {having}"
         return Expression(f"if(stream_id IN {having}, stream_id IN {found}, {without})", doubt)

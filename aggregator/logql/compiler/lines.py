@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from aggregator.logql.compiler.captures import parts
+from aggregator.logql.compiler.captures import is_long, parts
 from aggregator.logql.compiler.words import one_line_dots, whole_words
 from aggregator.logql.tree import LineFilter, LineOp
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 def passes(stage: LineFilter, parameters: Parameters) -> str | None:
     """The condition that a stored line passes; None if there is no SQL that says the same."""
     if any(value.ip for value in stage.values):
+        return None
+    if stage.op in {LineOp.PATTERN, LineOp.NOT_PATTERN} and any(is_long(value.text) for value in stage.values):
         return None
     tests = " OR ".join(_TESTS[stage.op](value.text, parameters) for value in stage.values)
     return f"NOT ({tests})" if stage.op.negative else f"({tests})"

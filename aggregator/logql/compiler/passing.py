@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
     from aggregator.logql.tree import Committed, Stage
 
-# Of all conditions together: half of what the engine takes as a statement. Pipelines beyond it are Python's.
+# Of all conditions together: half of what the engine takes as a statement, and as many values as it understands in a
+# few tenths of a second. Pipelines beyond it are Python's.
 _CONDITIONS_BYTES_MAX: Final = 128 << 10
+_VALUES_MAX: Final = 500
 
 
 class Passing(msgspec.Struct, frozen=True):
@@ -57,11 +59,14 @@ def passing(records: Statement, pipelines: Sequence[Sequence[Stage]]) -> Passing
     found: dict[str, str] = {}
     size = 0
     for stages in pipelines:
-        conditions = [condition for stage in stages if (condition := _condition(stage, parameters)) is not None]
-        together = " AND ".join(conditions)
-        if size + len(together) + len(parameters.given) > _CONDITIONS_BYTES_MAX or not together:
+        # Tried apart first: what is bound and defined for a pipeline that has no room must not take any.
+        alone = Parameters()
+        size_alone = len(_conditions(stages, alone)) + len(alone.given)
+        has_bytes = size + size_alone + len(parameters.given) <= _CONDITIONS_BYTES_MAX
+        if not size_alone or not has_bytes or len(parameters.values) + len(alone.values) > _VALUES_MAX:
             tests.append(None)
             continue
+        together = _conditions(stages, parameters)
         if together not in found:
             size += len(together)
             found[together] = f"passes{len(found)}"
@@ -73,6 +78,11 @@ def passing(records: Statement, pipelines: Sequence[Sequence[Stage]]) -> Passing
         f"ORDER BY {', '.join((COMMITTED, *ORDER))}"
     )
     return Passing(Statement(sql, parameters.values), tuple(tests))
+
+
+def _conditions(stages: Sequence[Stage], parameters: Parameters) -> str:
+    """The condition that a record passes all of ``stages``; empty if there is none."""
+    return " AND ".join(condition for stage in stages if (condition := _condition(stage, parameters)) is not None)
 
 
 def inserted(place: str, names: Sequence[str]) -> Statement:

@@ -118,7 +118,10 @@ def commits(query: Query) -> Statement:
 def _select(
     columns: tuple[str, ...], where: str, query: Query, limit: int, parameters: Parameters, *, ordered: bool = False
 ) -> Statement:
-    sql = f"{parameters.given}SELECT {', '.join(columns)} FROM {LOGS} WHERE {where}"  # noqa: S608 - own words
+    # Of lines that are looked for, the other columns are read where one was found. Left to itself the engine reads
+    # those that it sorts by everywhere.
+    looks = "PREWHERE" if (limit or ordered) and "body" in where else "WHERE"
+    sql = f"{parameters.given}SELECT {', '.join(columns)} FROM {LOGS} {looks} {where}"  # noqa: S608 - own words
     if limit or ordered:
         down = " DESC" if query.backward else ""
         sql += f" ORDER BY {', '.join(column + down for column in ORDER)}"

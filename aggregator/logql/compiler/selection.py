@@ -20,6 +20,9 @@ NAMESPACE: Final = "namespace"
 # Labels that every stream of a pod has: no label of a pod can stand in for them.
 OWN_LABELS: Final = frozenset({NAMESPACE, "pod", "container", "node", "stream", "cluster", "uid"})
 
+# What selectors say that mean every stream; an engine that has to match each value takes its time.
+_SOMETHING: Final = ".+"
+
 _POD_LABELS: Final = (
     "SELECT uid, CAST(mapApply((name, value) -> (replaceRegexpAll(name, '[^A-Za-z0-9_]', '_'), value), "  # noqa: S608 - a table name
     f"argMax(labels, seen_at)) AS Map(LowCardinality(String), String)) AS pod_labels FROM {PODS} GROUP BY uid"
@@ -100,6 +103,8 @@ def holds(subject: str, matcher: Matcher, parameters: Parameters) -> str:
     negation = "NOT " if matcher.op.negative else ""
     if matcher.op in {MatchOp.EQUAL, MatchOp.NOT_EQUAL}:
         return f"{negation}({subject} = {parameters.text(matcher.value)})"
+    if matcher.value == _SOMETHING:
+        return f"{negation}({subject} != '')"
     values = literals(matcher.value)
     if values is not None:
         return f"{negation}({subject} IN {parameters.bind(values, 'Array(String)')})"

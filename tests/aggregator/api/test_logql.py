@@ -10,6 +10,8 @@ import aiohttp
 import pytest
 
 from aggregator.api.queries import STALL_S, QueryLimits
+from aggregator.logql.checks import LABELS_MAX, MATCHERS_MAX, TESTS_MAX
+from aggregator.logql.compiler.captures import CAPTURES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -80,6 +82,7 @@ async def test_samples_in_every_format(client: aiohttp.ClientSession, form: str,
     assert [line.endswith(one) for line, one in zip(text.splitlines(), expected, strict=True)] == [True] * len(expected)
     assert int(headers["Logboom-Scanned-Rows"]) >= 4
     assert int(headers["Logboom-Scanned-Statements"]) >= 1
+    assert int(headers["Logboom-Scanned-Parts"]) >= 1
 
 
 async def test_steps_are_multiples_of_the_step(client: aiohttp.ClientSession) -> None:
@@ -94,8 +97,10 @@ async def test_statistics_end_ndjson_when_asked_for(client: aiohttp.ClientSessio
     *records, last = [json.loads(line) for line in text.splitlines()]
     assert len(records) == len(LINES)
     assert last["statistics"]["rows"] >= int(headers["Logboom-Scanned-Rows"]) >= 4
-    _, without, _ = await ask(client, q='{namespace="shop"}', format="json")
+    assert last["statistics"]["parts"] >= int(headers["Logboom-Scanned-Parts"]) >= 1
+    _, without, headers = await ask(client, q='{namespace="shop"}', format="json")
     assert "statistics" not in without
+    assert "Logboom-Scanned-Parts" not in headers
 
 
 async def test_explain_says_how_and_answers_nothing(client: aiohttp.ClientSession) -> None:
@@ -129,6 +134,32 @@ async def test_what_is_wrong_is_named(
     told = json.loads(text)
     assert (found, told["parameter"]) == (status, parameter), text
     assert said in told["error"]
+
+
+SELECTOR = '{namespace="shop"}'
+
+
+# As many as there may be of each, and more than the engine would take in.
+@pytest.mark.parametrize(
+    "query",
+    [
+        SELECTOR + ' |> "' + "<_>a" * 1000 + '"',
+        SELECTOR + ' |> "' + "<_>a" * CAPTURES_MAX + '"',
+        SELECTOR + ' | pattern "' + "".join(f"<a{n}>x" for n in range(1000)) + '" | a9="q"',
+        SELECTOR + "".join(f' != "a{n}"' for n in range(TESTS_MAX)),
+        SELECTOR + ' |= "plain"' + "".join(f' or "a{n}"' for n in range(TESTS_MAX - 1)),
+        SELECTOR + " | json" + "".join(f' | a{n}="x"' for n in range(TESTS_MAX - 1)),
+        "{" + ",".join(f'a{n}!="x"' for n in range(MATCHERS_MAX - 1)) + ',namespace="shop"}',
+        f"sum by ({','.join(f'a{n}' for n in range(LABELS_MAX))}) (count_over_time({SELECTOR} | json | drop a [1m]))",
+        f"sum by ({','.join(f'a{n}' for n in range(LABELS_MAX))}) (count_over_time({SELECTOR}[1m]))",
+    ],
+    ids=range(9),
+)
+async def test_the_longest_queries_are_answered(client: aiohttp.ClientSession, query: str) -> None:
+    async with client.post("/query", data={"q": query}, timeout=aiohttp.ClientTimeout(total=30)) as answer:
+        text = await answer.text()
+        if "pipeline error" not in text:
+            assert answer.status == 200, text
 
 
 async def test_a_histogram_counts_by_level(client: aiohttp.ClientSession) -> None:

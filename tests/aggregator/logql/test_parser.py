@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aggregator.errors import LogQLError
-from aggregator.logql.checks import EMPTY_COMPATIBLE
+from aggregator.logql.checks import EMPTY_COMPATIBLE, LABELS_MAX, MATCHERS_MAX, TESTS_MAX
 from aggregator.logql.metric import (
     BinaryOp,
     BinaryOperation,
@@ -66,6 +66,8 @@ from aggregator.logql.units import HOUR_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS
 from tests.aggregator.logql import trees
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aggregator.logql.metric import Expression
 
 A = Matcher("a", MatchOp.EQUAL, "b")
@@ -379,6 +381,27 @@ def test_operations_stand_as_deep_as_they_may(deepest: str, beyond: str) -> None
         parse(deepest + beyond)
 
 
+@pytest.mark.parametrize(
+    ("query", "most"),
+    [
+        (lambda count: '{a="b"} |= "x"' + ' or "y"' * (count - 1), TESTS_MAX),
+        (lambda count: '{a="b"}' + ' |= "x" | json' * (count // 2) + " | json" * (count % 2), TESTS_MAX),
+        (lambda count: '{a="b"}' + ' | c="d"' * count, TESTS_MAX),
+        (
+            lambda count: 'rate({a="b"}' + ' | (c="d" or e="f")' * (count // 2) + " | json" * (count % 2) + "[1m])",
+            TESTS_MAX,
+        ),
+        (lambda count: 'sum_over_time({a="b"} | unwrap c' + ' | d="e"' * count + "[1m])", TESTS_MAX),
+        (lambda count: "{" + ",".join(['a="b"'] * count) + "}", MATCHERS_MAX),
+        (lambda count: f'sum by ({",".join(["a"] * count)}) (rate({{a="b"}}[1m]))', LABELS_MAX),
+    ],
+)
+def test_a_query_has_as_much_as_it_may(query: Callable[[int], str], most: int) -> None:
+    parse(query(most))
+    with pytest.raises(LogQLError, match=rf"{most + 1} .*, at most {most}: "):
+        parse(query(most + 1))
+
+
 def test_parentheses_alone_are_no_depth() -> None:
     assert parse("(" * 60_000 + "1" + ")" * 60_000) == Literal(1.0)
 
@@ -475,7 +498,7 @@ def test_a_query_that_was_mangled_is_a_query_or_an_error(expression: Expression,
 
 
 def test_a_long_query_is_read_in_time() -> None:
-    text = "{" + ",".join(f'a{n}="b"' for n in range(10_000)) + "}"
+    text = '{a="b"} | keep ' + ", ".join(f'a{n}="b"' for n in range(10_000))
     start = time.process_time()
     parse(text)
     assert time.process_time() - start < 10

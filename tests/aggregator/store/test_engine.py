@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from aggregator.errors import (
+    QueryLengthError,
     QueryMemoryError,
     QueryRegexError,
     QueryTimeoutError,
@@ -31,6 +33,11 @@ if TYPE_CHECKING:
 
 class Number(msgspec.Struct):
     n: int
+
+
+class Running(msgspec.Struct):
+    kind: str
+    priority: int
 
 
 class Text(msgspec.Struct):
@@ -62,6 +69,30 @@ async def test_the_largest_insert_is_one_part(engine: Engine) -> None:
     (row,) = await engine.rows(parts, Number, {"rows": INSERT_ROWS_MAX})
     assert row.n == 1
     assert await number(engine, f"SELECT count() AS n FROM {schema.LOGS}") == INSERT_ROWS_MAX  # noqa: S608 - a table name
+
+
+async def test_queries_give_way_to_inserts(engine: Engine) -> None:
+    running: set[tuple[str, int]] = set()
+    insert = asyncio.create_task(engine.insert(schema.LOGS, rows_of_logs(INSERT_ROWS_MAX)))
+    while not insert.done():
+        rows = "SELECT query_kind AS kind, toInt32(Settings['priority']) AS priority FROM system.processes"
+        running |= {(row.kind, row.priority) for row in await engine.rows(rows, Running)}
+    await insert
+    assert running == {("Insert", 1), ("Select", 2)}
+
+
+async def test_a_query_goes_on_however_long_it_gives_way(engine: Engine) -> None:
+    first = asyncio.create_task(engine.execute("SELECT sleep(3) SETTINGS priority = 1"))
+    count = "SELECT count() AS n FROM system.processes WHERE Settings['priority'] = '1'"
+    async with asyncio.timeout(2):
+        while not await number(engine, count):
+            pass
+    # A block of its own each: it waits, and is over before what it gives way to.
+    began = time.monotonic()
+    assert await number(engine, "SELECT sum(number) AS n FROM numbers(8192)") == 8192 * 8191 // 2
+    assert time.monotonic() - began >= 0.15
+    assert not first.done()
+    await first
 
 
 async def test_an_insert_is_bounded(engine: Engine) -> None:
@@ -250,6 +281,11 @@ async def test_a_store_that_cannot_be_made_says_why(tmp_path: Path) -> None:
         ("Code: 241. DB::Exception: (total) memory limit exceeded: would use 1 MiB", StoreMemoryError),
         ("Code: 241. DB::Exception: Memory limit (total) exceeded: would use 1 MiB", StoreMemoryError),
         ("Code: 427. DB::Exception: CANNOT_COMPILE_REGEXP: (No space left on device", QueryRegexError),
+        ("Code: 36. DB::Exception: Query tree is too big. Maximum: 500000", QueryLengthError),
+        ("Code: 36. DB::Exception: Bad arguments", StoreError),
+        ("Code: 62. DB::Exception: Max query size exceeded: Syntax error", QueryLengthError),
+        ("Code: 62. DB::Exception: Syntax error: Max query size exceeded", StoreError),
+        ("Code: 306. DB::Exception: Stack size too large", QueryLengthError),
         ("nothing like a code", StoreError),
     ],
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
+from aggregator.logql.compiler.captures import CAPTURES_MAX
 from aggregator.logql.compiler.passing import committed, inserted, leading, passing
 from aggregator.logql.parser import parse_log
 from aggregator.logql.tree import Committed
@@ -45,6 +46,8 @@ PIPELINES = (
     ('| detected_level=~"warn|unknown" |= "x"', 2),
     ('|> "<_> took <_>"', 1),
     ('!> "<_>level<_>"', 1),
+    ('|> "' + "<_>e" * CAPTURES_MAX + '<_>"', 0),
+    ('|> "' + "<_>e" * CAPTURES_MAX + '"', 1),
     ('|= ip("10.0.0.0/8") |= "from"', 0),
     ('|= "level" | json | level="info"', 1),
     ('| container="app" |= "x"', 0),
@@ -119,3 +122,20 @@ def test_too_many_conditions_are_left_to_python() -> None:
     found = passing(inserted("somewhere", [*rows().schema.names, "committed_at"]), pipelines)
     assert None in found.tests
     assert len(found.statement.sql) < 256 << 10
+
+
+def test_too_many_values_are_left_to_python() -> None:
+    # 3,000 of them would take the engine more than a second, each commit.
+    pipelines = [parse_log(f'{{namespace="shop"}} |= "{n}"').stages for n in range(3_000)]
+    found = passing(inserted("somewhere", [*rows().schema.names, "committed_at"]), pipelines)
+    assert len(found.statement.parameters) == 500
+    assert [test is not None for test in found.tests] == [True] * 500 + [False] * 2_500
+
+
+def test_a_pipeline_that_has_no_room_takes_none() -> None:
+    large = parse_log('{namespace="shop"} ' + " ".join(f'|> "<_>{n}<_>x"' for n in range(300))).stages
+    small = parse_log('{namespace="shop"} |= "x"').stages
+    found = passing(inserted("somewhere", [*rows().schema.names, "committed_at"]), [large, small])
+    assert found.tests == (None, "passes0")
+    assert list(found.statement.parameters.values()) == ["%x%"]
+    assert "WITH" not in found.statement.sql

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import pytest
 
+from aggregator.logql.compiler.captures import CAPTURES_MAX
+from aggregator.logql.compiler.fields import FIELDS_MAX
 from aggregator.logql.compiler.plan import compile_query, plan
 from aggregator.logql.compiler.samples import samples
 from aggregator.logql.compiler.words import whole_words
@@ -21,6 +23,7 @@ from aggregator.logql.tree import (
     LogfmtParser,
     Matcher,
     MatchOp,
+    PatternParser,
     Query,
     Selector,
 )
@@ -30,6 +33,7 @@ from aggregator.query.budget import Budget
 from aggregator.query.explain import explain_logs, explain_metrics
 from aggregator.store.engine import Limits
 from aggregator.store.explain import estimates, indexes
+from aggregator.store.scanned import Scanned
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -139,6 +143,47 @@ async def test_the_samples_of_a_leaf_are_pruned_too(filled: Engine) -> None:
     assert marks <= every / 4
 
 
+async def test_the_streams_of_a_leaf_are_found_by_the_sort_order(filled: Engine) -> None:
+    buckets = Buckets(NOW_NS + S, NOW_NS + S, S, DAY_NS)
+
+    def counted(*matchers: Matcher) -> Statement:
+        logs = LogExpression(Selector((Matcher("namespace", MatchOp.EQUAL, "shop"), *matchers)), ())
+        statement = samples(Leaf(RangeAggregation(RangeOp.COUNT, logs, DAY_NS), ("pod",)), buckets)
+        assert statement is not None
+        return statement
+
+    _, every = await reads(filled, counted())
+    _, one = await reads(filled, counted(Matcher("pod", MatchOp.EQUAL, "p2")))
+    assert one <= every / 2
+
+
+PARTS: Final = (
+    ("two days", where(), 2),
+    ("a day", where(start_ns=NOW_NS), 1),
+    ("a time with no records", where(start_ns=NOW_NS + DAY_NS // 2), 0),
+)
+
+
+@pytest.mark.parametrize(("statement", "parts"), [case[1:] for case in PARTS], ids=[case[0] for case in PARTS])
+async def test_parts_that_are_read_are_counted(filled: Engine, statement: Statement, parts: int) -> None:
+    scanned = Scanned(parts=0)
+    async with filled.stream(statement.sql, "ArrowStream", statement.parameters, Limits(scanned=scanned)) as chunks:
+        async for _ in chunks:
+            pass
+    assert scanned.parts == parts
+
+
+async def test_metadata_is_read_of_records_that_have_some(filled: Engine) -> None:
+    logs = LogExpression(Selector(), ())
+    statement = samples(
+        Leaf(RangeAggregation(RangeOp.COUNT, logs, DAY_NS), ("pod",)), Buckets(NOW_NS + S, NOW_NS + S, S, DAY_NS)
+    )
+    assert statement is not None
+    columns = await indexes(filled, statement, Limits())
+    assert columns.count("ReadFromMergeTree (logboom.logs)") == 2
+    assert "PREWHERE notEmpty(meta)" in statement.sql
+
+
 WORDS: Final = (
     (r"\bword\b", ("word",)),
     (r"word", ()),
@@ -194,6 +239,29 @@ def test_what_is_left_for_python() -> None:
     assert plan(msgspec.structs.replace(WHOLE, stages=stages[:1])).rest == ()
     with pytest.raises(ValueError, match="no SQL for JsonParser"):
         compile_query(msgspec.structs.replace(WHOLE, stages=stages))
+
+
+@pytest.mark.parametrize(
+    ("most", "stages"),
+    [
+        (CAPTURES_MAX, lambda count: (PatternParser("".join(f"<a{n}> " for n in range(count))),)),
+        (
+            FIELDS_MAX,
+            lambda count: (
+                JsonParser(),
+                *(LabelFilter(Matcher(f"a{n}", MatchOp.EQUAL, "x")) for n in range(count)),
+            ),
+        ),
+    ],
+)
+def test_what_would_be_a_statement_of_a_size_that_is_slow_to_understand_is_left_for_python(
+    most: int, stages: Callable[[int], tuple[Stage, ...]]
+) -> None:
+    buckets = Buckets(NOW_NS, NOW_NS, S, 60 * S)
+    for count, is_sql in ((most, True), (most + 1, False)):
+        logs = LogExpression(WHOLE.selector, stages(count))
+        leaf = Leaf(RangeAggregation(RangeOp.COUNT, logs, 60 * S), ())
+        assert (samples(leaf, buckets) is not None) is is_sql
 
 
 async def test_what_a_user_wrote_stays_a_value(engine: Engine, put: Put) -> None:

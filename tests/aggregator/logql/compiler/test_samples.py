@@ -66,6 +66,7 @@ class Row(msgspec.Struct, frozen=True):
     pod: str
     level: str
     flags: int = 0
+    meta: dict[str, str] = {}
 
 
 def made() -> list[Row]:
@@ -80,7 +81,9 @@ def made() -> list[Row]:
             body = f"level={level} status={status} took={took} path=/p{number % 4}"
         flags = int(Flag.GAP) if number % 97 == 0 else 0
         pod = f"cart-{number % 3}"
-        found.append(Row(NOW_NS + chosen.randrange(600) * S + chosen.choice([0, 1, S // 2]), body, pod, level, flags))
+        meta = {"tenant": f"t{number % 2}"} if number % 5 == 0 else {}
+        ts_ns = NOW_NS + chosen.randrange(600) * S + chosen.choice([0, 1, S // 2])
+        found.append(Row(ts_ns, body, pod, level, flags, meta))
     return found
 
 
@@ -103,7 +106,14 @@ def stream_of(row: Row) -> dict[str, str]:
 async def filled(engine: Engine, put: Put) -> Engine:
     await put(
         [
-            {"body": row.body.encode(), "ts": row.ts_ns, "pod": row.pod, "flags": row.flags, "position": number + 1}
+            {
+                "body": row.body.encode(),
+                "ts": row.ts_ns,
+                "pod": row.pod,
+                "flags": row.flags,
+                "position": number + 1,
+                "meta": row.meta,
+            }
             for number, row in enumerate(ROWS)
         ]
     )
@@ -145,7 +155,7 @@ def by_python(leaf: Leaf, buckets: Buckets) -> Matrix:
     for _, row in in_order:
         if row.flags & Flag.GAP:
             continue
-        labels = Labels(stream_of(row), {LEVEL: row.level or "unknown"})
+        labels = Labels(stream_of(row), {LEVEL: row.level or "unknown", **row.meta})
         line: str | None = row.body
         for step in steps:
             line = None if line is None else step(row.ts_ns, line, labels)
@@ -187,7 +197,7 @@ def leaf_of(
 
 
 @pytest.mark.parametrize("steps", STEPS)
-@pytest.mark.parametrize("keep", [None, (), (LEVEL,), ("namespace", "pod"), ("absent", "pod")])
+@pytest.mark.parametrize("keep", [None, (), (LEVEL,), ("namespace", "pod"), ("absent", "pod"), ("pod", "tenant")])
 async def test_counts_of_plain_lines(filled: Engine, steps: str, keep: tuple[str, ...] | None) -> None:
     for op in (RangeOp.COUNT, RangeOp.RATE, RangeOp.BYTES, RangeOp.BYTES_RATE, RangeOp.ABSENT):
         leaf = leaf_of(op, LineFilter.of(LineOp.CONTAINS, "00"), keep=keep)
@@ -220,6 +230,8 @@ PIPELINES: Final[tuple[tuple[tuple[Stage, ...], tuple[str, ...] | None], ...]] =
     ((LabelFilter(Matcher("pod", MatchOp.NOT_EQUAL, "cart-1")),), ("pod",)),
     ((LabelFilter(Matcher(LEVEL, MatchOp.EQUAL, "error")),), None),
     ((LabelFilter(Matcher("absent", MatchOp.EQUAL, "")),), None),
+    ((LabelFilter(Matcher("tenant", MatchOp.EQUAL, "t1")),), ("pod",)),
+    ((LabelFilter(Matcher("tenant", MatchOp.NOT_EQUAL, "t1")),), None),
     ((RegexpParser(r"path=(?P<path>\S+)"),), None),
     ((RegexpParser(r"path=(?P<path>\S+)"), LabelFilter(Matcher("path", MatchOp.NOT_EQUAL, ""))), ("path",)),
     ((PatternParser("level=<l> status=<s> <_>"),), None),
@@ -272,6 +284,22 @@ async def test_a_record_in_doubt_ends_the_statement(engine: Engine, put: Put, bo
     await put([{"body": body.encode(), "ts": NOW_NS}])
     with pytest.raises(QueryDoubtError):
         await by_sql(engine, leaf, STEPS["touching"])
+
+
+async def test_a_label_that_is_in_metadata_too_is_in_doubt(engine: Engine, put: Put) -> None:
+    leaf = leaf_of(RangeOp.COUNT, JsonParser(), keep=("a",))
+    await put([{"body": b'{"a":"x"}', "ts": NOW_NS}])
+    assert (await by_sql(engine, leaf, STEPS["touching"])).labels == ((("a", "x"),),)
+    await put([{"body": b'{"a":"x"}', "ts": NOW_NS, "meta": {"a": "y"}}])
+    with pytest.raises(QueryDoubtError):
+        await by_sql(engine, leaf, STEPS["touching"])
+
+
+async def test_an_unwrapped_record_without_the_number_is_no_doubt(engine: Engine, put: Put) -> None:
+    await put([{"body": b"no JSON", "ts": NOW_NS}, {"body": b'{"a":2}', "ts": NOW_NS}, {"body": b"{}", "ts": NOW_NS}])
+    leaf = leaf_of(RangeOp.SUM, JsonParser(), unwrap=Unwrap("a"), grouping=Grouping(()))
+    found = await by_sql(engine, leaf, STEPS["touching"])
+    assert found.values[found.present].tolist() == [2.0]
 
 
 async def test_a_doubt_about_what_is_filtered_away_is_none(engine: Engine, put: Put) -> None:

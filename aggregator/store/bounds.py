@@ -1,0 +1,37 @@
+"""What bounds a query in the engine, and which gives way to which: its settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from aggregator.store.engine import Limits
+
+# Rows in a block of a streamed result: small enough that first rows come soon and a block is a few megabytes.
+_STREAM_BLOCK_ROWS: Final = 8192
+# While an insert runs, queries stand still, block by block: the higher number gives way. But not for longer than so
+# many milliseconds a block: they come to their end however much is inserted, and can be ended at any time.
+PRIORITY_INSERTS: Final = 1
+_PRIORITY_QUERIES: Final = 2
+_YIELD_MS: Final = 200
+
+
+def limited(sql: str, mark: str, limits: Limits) -> str:
+    """``sql`` with what bounds it, and the ``mark`` by which it is found among those that run."""
+    settings = {
+        "log_comment": f"'{mark}'",
+        "max_execution_time": limits.time_s,
+        "max_memory_usage": limits.memory_bytes,
+        # Sorting more than this goes through the disk, so that an answer of many large lines is slow, not refused.
+        "max_bytes_before_external_sort": limits.memory_bytes // 4,
+        "max_bytes_to_read": limits.read_bytes,
+        "max_threads": limits.threads,
+        "priority": _PRIORITY_QUERIES,
+        "low_priority_query_wait_time_ms": _YIELD_MS,
+        "max_block_size": _STREAM_BLOCK_ROWS,
+        "timeout_overflow_mode": "'throw'",
+        "output_format_arrow_compression_method": "'none'",  # the result stays in this process
+        "precise_float_parsing": 1,  # text to the nearest float, as Go reads it
+        "output_format_json_escape_forward_slashes": 0,  # toJSONString: paths stay readable
+    }
+    return f"{sql}\nSETTINGS " + ", ".join(f"{name}={value}" for name, value in settings.items())
