@@ -18,6 +18,7 @@ import prometheus_client
 from prometheus_client import CollectorRegistry
 
 from aggregator.api.batches import Batches
+from aggregator.api.deletions import add_deletions
 from aggregator.api.queries import QueryLimits, add_queries
 from aggregator.api.routes import application
 from aggregator.errors import StoreError, StoreGoneError
@@ -27,10 +28,14 @@ from aggregator.metrics import Metrics
 from aggregator.query.live import Live
 from aggregator.store import disk, migrations, parts, schema
 from aggregator.store.commits import Commits
+from aggregator.store.deletions import Deletions
 from aggregator.store.engine import Engine, directory_of
+from aggregator.store.eraser import Eraser
+from aggregator.store.floor import Floor
 from aggregator.store.positions import Positions
 from aggregator.store.retention import Retention
 from aggregator.store.streams import Streams
+from aggregator.store.terms import Terms
 from service.logs import fields
 from service.token import Tokens
 from service.web import serve
@@ -42,8 +47,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# Connections beside those of queries: one for committed positions, one for housekeeping, one for tails.
-_OWN_CONNECTIONS: Final = 3
+# Connections beside those of queries: one for committed positions, three for housekeeping (days, namespaces,
+# deletions), one for tails.
+_OWN_CONNECTIONS: Final = 5
 _SAMPLE_EVERY_S: Final = 30.0
 # A probe waits about as long (the default of Kubernetes is one second).
 _READY_TIME_S: Final = 1.0
@@ -74,12 +80,28 @@ async def run(config: Config) -> None:
         await _find_holes(engine, positions, metrics)
         streams = Streams(engine)
         commits = await Commits.read(engine)
-        committer = Committer(engine, positions, streams, commits, retention_s=config.retention_s, metrics=metrics)
+        floor = await Floor.read(engine)
+        terms = Terms(config.retention_s, config.retention_rules)
+        committer = Committer(engine, positions, streams, commits, terms=terms, floor=floor, metrics=metrics)
         live = Live(engine, commits)
-        retention = Retention(engine, streams, config.retention_s, time.time, metrics.days_dropped)
+        retention = Retention(
+            engine,
+            streams,
+            commits,
+            floor,
+            terms,
+            size_bytes=config.retention_size_bytes,
+            clock=time.time,
+            metrics=metrics,
+        )
+        deletions = await Deletions.read(engine)
+        eraser = Eraser(engine, commits, deletions, metrics)
         batches = Batches(committer, Admission(config.ingest_memory_bytes), metrics)
         stack.push_async_callback(batches.close)
-        for task in (retention.run(), _sample(engine, positions, metrics), live.run(), committer.run()):
+        housekeeping = [retention.run(), eraser.run()]
+        if terms.rules:
+            housekeeping.append(retention.run_namespaces())
+        for task in (*housekeeping, _sample(engine, positions, metrics), live.run(), committer.run()):
             await stack.enter_async_context(_running(task, stop))
         app = application(
             batches=batches,
@@ -94,6 +116,7 @@ async def run(config: Config) -> None:
             time_s=config.query_time_s, memory_bytes=config.query_memory_bytes, concurrent=config.query_concurrent
         )
         add_queries(app, engine, limits, registry, live=live)
+        add_deletions(app, engine, deletions, eraser)
         address = await stack.enter_async_context(serve(app, config.listen))
         if tokens is None and address.host not in _LOOPBACK:
             _log.warning("no --token-file: everyone who reaches the address may read and write every log")

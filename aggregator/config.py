@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from aggregator.sizing import INGEST_BYTES_MIN, QUERY_BYTES_MIN, sizes
+from aggregator.store.terms import Rule
 from service.logs import log_options
 from service.memory import limit_bytes
 from service.options import ADDRESS, DURATION, SIZE, TOKEN_FILE, Address, config_file_option, refuse_options_before
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _DAY_S: Final = 86_400.0
 # What is not told depends on the memory there is.
 _SIZES: Final = sizes(limit_bytes())
+# Below a few batches nothing would be left of a day.
+_SIZE_MIN: Final = 16 << 20
 _CONCURRENT_MAX: Final = 64
 
 
@@ -30,6 +33,8 @@ class Config(msgspec.Struct, frozen=True):
     store: str
     token_file: Path | None
     retention_s: float
+    retention_size_bytes: int | None
+    retention_rules: tuple[Rule, ...]
     ingest_memory_bytes: int
     disk_reserve_bytes: int | None
     query_time_s: float
@@ -52,6 +57,8 @@ def command(run: Callable[[Config], None]) -> click.Group:
             store=values["store"],
             token_file=values["token_file"],
             retention_s=values["retention"],
+            retention_size_bytes=values["retention_size"],
+            retention_rules=values["retention_namespace"],
             ingest_memory_bytes=values["ingest_memory"],
             disk_reserve_bytes=values["disk_reserve"],
             query_time_s=values["query_time"],
@@ -115,6 +122,32 @@ STORE: Final = click.option(
     metavar="URL",
     help="The store: a directory of the embedded engine, chdb:///absolute/path. Made if there is none.",
 )
+
+
+class RuleType(click.ParamType[Rule]):
+    """``glob=duration``: how long records of the namespaces that match are kept."""
+
+    name = "glob=duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Rule:
+        """Parse one value; click reports what `fail` says together with the option's name."""
+        if isinstance(value, Rule):
+            return value
+        namespaces, equals, duration = str(value).partition("=")
+        if not (namespaces and equals and duration):
+            self.fail(f"{value!r} is not glob=duration, for example kube-*=2d", param, ctx)
+        rule = Rule(namespaces, DURATION.convert(duration, param, ctx))
+        if rule.retention_s < _DAY_S:
+            self.fail(f"{value!r}: the duration has to be at least 1d, for whole days are kept", param, ctx)
+        return rule
+
+
+def _size_at_least(_: click.Context, __: click.Parameter, value: int | None) -> int | None:
+    if value is not None and value < _SIZE_MIN:
+        raise click.BadParameter(f"has to be at least {_SIZE_MIN >> 20}MiB")
+    return value
+
+
 _OPTIONS: Final = (
     _option("--listen", "LOGBOOM_LISTEN", ADDRESS, "127.0.0.1:8080", "Where to listen; port 0 takes a free one."),
     STORE,
@@ -133,6 +166,24 @@ _OPTIONS: Final = (
         "7d",
         "How long records are kept, by their own time; whole days (UTC) are dropped.",
         callback=_at_least(_DAY_S, "1d"),
+    ),
+    _option(
+        "--retention-size",
+        "LOGBOOM_RETENTION_SIZE",
+        SIZE,
+        None,
+        "How large the store may become on disk; the oldest days (UTC) are dropped, then the oldest records of the "
+        "last one. Without it only the age counts.",
+        callback=_size_at_least,
+    ),
+    click.option(
+        "--retention-namespace",
+        type=RuleType(),
+        multiple=True,
+        envvar="LOGBOOM_RETENTION_NAMESPACE",
+        show_envvar=True,
+        help="How long records of some namespaces are kept instead, for example 'kube-*=2d'; the first that matches "
+        "counts. May be given several times; in the environment separated by spaces, in TOML a list.",
     ),
     _option(
         "--ingest-memory",

@@ -31,6 +31,13 @@ class StoreMemoryError(StoreBusyError):
     """All that the engine does at once needs more memory than it may have; it is not this statement's fault."""
 
 
+class DeletionsFullError(StoreError):
+    """So many deletions are open that no more are taken."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"{most} deletions are not over yet")
+
+
 class QueryError(StoreError):
     """A query ended at one of its limits, or could not be run as asked."""
 

@@ -29,7 +29,11 @@ class Metrics:
         self.rows = counter("rows_committed", "Records stored.")
         self.bytes = counter("bytes_committed", "Bytes of records stored.")
         self.trimmed = counter("rows_trimmed", "Records left out because they were stored already.")
-        self.expired = counter("rows_expired", "Records left out because they are older than the retention.")
+        self.expired = counter(
+            "rows_expired",
+            "Records left out on arrival: older than the retention, or of a time without room.",
+            "reason",
+        )
         self.cut = counter("rows_cut", "Records put off because a group had too many days in turn.")
         self.commit_seconds = histogram("commit_seconds", "From taking a group to having it durable.", _SECONDS)
         self.group_requests = histogram("group_requests", "Requests committed together.", _REQUESTS)
@@ -39,7 +43,15 @@ class Metrics:
         self.held_limit_bytes = gauge("held_limit_bytes", "The most bytes of requests that may be held.")
         self.queued = gauge("queued_requests", "Requests waiting to be committed.")
         self.positions = gauge("positions_cached", "Sources whose committed position is remembered.")
-        self.days_dropped = counter("days_dropped", "Days dropped by retention.", "table")
+        self.days_dropped = counter(
+            "days_dropped", "Days dropped by retention, for their age or the store's size.", "table", "reason"
+        )
+        self.erased = counter("rows_deleted", "Records deleted out of days, by what asked for it.", "reason")
+        self.deletions = gauge("deletions", "Deletions that were asked for, by state.", "state")
+        self.floor_seconds = gauge(
+            "floor_timestamp_seconds", "Nothing older is kept, for want of room; 0: no limit yet."
+        )
+        self.store_limit_bytes = gauge("store_limit_bytes", "Bytes that the store may have on disk; 0: any number.")
         self.store_bytes = gauge("store_bytes", "Bytes on disk.", "table")
         self.store_parts = gauge("store_parts", "Active parts.", "table")
         self.store_rows = gauge("store_rows", "Rows.", "table")

@@ -14,6 +14,7 @@ tails       GET /tail
 context     GET /context
 nodes       POST /v1/heartbeats; GET /nodes, /completeness
 histogram   GET /histogram
+deletions   POST, GET, DELETE /delete
 scanned     what an answer says of the work it took
 labels      GET /labels, /labels/{name}/values, /streams
 turnstile   how many queries run and wait at a time
@@ -22,6 +23,7 @@ accounting  what is counted about queries
 openapi     GET /openapi.json
 described   what descriptions of paths are made of
 described_following  how /tail and /context are described
+described_deletions  how /delete is described
 welcome     GET /
 loki/       Loki's query API
 """

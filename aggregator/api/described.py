@@ -25,8 +25,8 @@ _REFUSALS: Final = {
     410: "The cursor is one of another store.",
     411: "The request does not say how large its body is.",
     413: "What is asked for, or sent, is too large.",
-    415: "The body is not a batch, or not compressed as one.",
-    429: "Too many queries are running and waiting.",
+    415: "The body is of another type than the path takes.",
+    429: "Too many queries are running and waiting, or too many deletions are open.",
     503: "Not now: the store or the memory for batches is full, or the server is stopping.",
     504: "The query took longer than it may.",
 }

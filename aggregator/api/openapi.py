@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from aggregator.api.deletions import DeletionList, DeletionState
 from aggregator.api.described import QUERY_REFUSALS, TEXT, Json, content, parameters, responses
+from aggregator.api.described_deletions import deletion_paths
 from aggregator.api.described_following import following_paths
 from aggregator.api.histogram import Histogram
 from aggregator.api.loki.described import loki_paths
@@ -48,6 +50,7 @@ def document(rows_max: int) -> Json:
         "paths": _query_paths(rows_max)
         | following_paths()
         | _node_paths()
+        | deletion_paths(_REFERENCES[4], _REFERENCES[5])
         | loki_paths()
         | _agent_paths()
         | _operation_paths(),
@@ -97,7 +100,8 @@ _COMMITTED: Final = {
     "required": ["committed"],
 }
 _REFERENCES, _schemas = msgspec.json.schema_components(
-    (NodeList, CompletenessList, Heartbeat, Histogram), ref_template="#/components/schemas/{name}"
+    (NodeList, CompletenessList, Heartbeat, Histogram, DeletionList, DeletionState),
+    ref_template="#/components/schemas/{name}",
 )
 _SCHEMAS: Final[Json] = msgspec.json.decode(msgspec.json.encode(_schemas))  # default values as JSON has them
 
@@ -144,7 +148,7 @@ def _query_paths(rows_max: int) -> Json:
 
 
 def _node_paths() -> Json:
-    nodes, completeness, heartbeat, _ = _REFERENCES
+    nodes, completeness, heartbeat = _REFERENCES[:3]
     json = "application/json"
     return {
         "/nodes": {

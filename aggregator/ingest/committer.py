@@ -20,8 +20,8 @@ import msgspec
 from aggregator.errors import QueryMemoryError, StoreBusyError, StoreError, StoreFullError, StoreGoneError
 from aggregator.ingest.plan import Plan, plan
 from aggregator.ingest.pods import PodStreams
-from aggregator.store.retention import oldest_day
 from aggregator.store.schema import LOGS
+from aggregator.store.terms import Kept, moment
 from service.logs import fields
 from wire.batch import Batch, Chunk
 
@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from aggregator.metrics import Metrics
     from aggregator.store.commits import Commits
     from aggregator.store.engine import Engine
+    from aggregator.store.floor import Floor
     from aggregator.store.positions import Positions
     from aggregator.store.streams import Streams
+    from aggregator.store.terms import Terms
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +54,7 @@ GROUP_ROWS_MAX: Final = (1 << 20) - 1
 # Nodes under suspicion that are remembered; forgetting one costs another failed group.
 _SUSPECTS_MAX: Final = 10_000
 
-_MAKE_ROOM: Final = "free space, shorten --retention, or lower --disk-reserve"
+_MAKE_ROOM: Final = "free space, shorten --retention, set --retention-size, or lower --disk-reserve"
 RETRY_S: Final = 2
 RETRY_FULL_S: Final = 30
 # How long a failure is told to `failing`. A readiness probe that stayed red until the next success would cut off the
@@ -113,7 +115,8 @@ class Committer:
         streams: Streams,
         commits: Commits,
         *,
-        retention_s: float,
+        terms: Terms,
+        floor: Floor,
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -121,7 +124,8 @@ class Committer:
         self._positions = positions
         self._streams = streams
         self._commits = commits
-        self._retention_s = retention_s
+        self._terms = terms
+        self._floor = floor
         self._metrics = metrics
         self._clock = clock
         self._pods = PodStreams()
@@ -228,11 +232,11 @@ class Committer:
         sources = dict.fromkeys(chunk.source for batch in batches for chunk in batch.chunks)
         committed = await self._positions.of(sources)
         now_s = self._clock()
-        oldest = oldest_day(now_s, self._retention_s)
+        kept = Kept(self._terms, now_s, self._floor.at_ns)
         behind, held = self._positions.behind(sources), self._positions.held(sources)
         now_ns = int(now_s * 1e9)
         planned = await asyncio.to_thread(
-            plan, batches, committed, self._pods, oldest, now_ns, behind=behind, held=held
+            plan, batches, committed, self._pods, kept, now_ns, behind=behind, held=held
         )
         for insert in planned.inserts:
             await self._streams.write(insert.day, insert.streams)
@@ -265,11 +269,15 @@ class Committer:
         self._metrics.rows.inc(planned.rows_new)
         self._metrics.bytes.inc(planned.bytes_new)
         self._metrics.trimmed.inc(planned.rows_trimmed)
-        self._metrics.expired.inc(planned.rows_expired)
+        self._metrics.expired.labels("age").inc(planned.rows_expired)
+        self._metrics.expired.labels("size").inc(planned.rows_below)
         self._metrics.cut.inc(planned.rows_cut)
         if planned.rows_expired:
-            found = fields(rows=planned.rows_expired, retention_s=self._retention_s, senders=_senders(group))
+            found = fields(rows=planned.rows_expired, retention_s=self._terms.retention_s, senders=_senders(group))
             _log.warning("records older than the retention were not stored", extra=found)
+        if planned.rows_below:
+            found = fields(rows=planned.rows_below, floor=moment(self._floor.at_ns), senders=_senders(group))
+            _log.warning("records of a time that was dropped for want of room were not stored", extra=found)
         if planned.rows_cut:
             found = fields(rows=planned.rows_cut, senders=_senders(group))
             _log.warning("records jump between days; some are put off", extra=found)

@@ -19,9 +19,12 @@ from wire.batch import Chunk
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy.typing as npt
+
     from aggregator.ingest.pods import PodStreams
-    from aggregator.ingest.trim import Trimmed
+    from aggregator.ingest.trim import Piece, Trimmed
     from aggregator.store.coverage import Stretch
+    from aggregator.store.terms import Kept
     from wire.batch import Batch
 
 # Inserts of one group. Logs in order of time need one or two; a log whose clock jumps from day to day at every line
@@ -43,8 +46,9 @@ class Plan(msgspec.Struct, frozen=True):
     ``inserts``: to be made one after another, markers in them. ``reached``: the position of each source of the group
     afterwards; ``behind``: that of the last row of those that stand beyond theirs. ``refused``: the requests that do
     not fit, each with the chunk that does not. ``rows_new`` and ``bytes_new`` are in ``inserts``; ``rows_trimmed`` were
-    stored already; ``rows_expired`` are older than what is kept; ``rows_cut`` would need more than `INSERTS_MAX`
-    inserts, and their sources have not reached them.
+    stored already; ``rows_expired`` are older than what is kept; ``rows_below`` are younger, but of a time that was
+    dropped for want of room; ``rows_cut`` would need more than `INSERTS_MAX` inserts, and their sources have not
+    reached them.
     """
 
     inserts: tuple[Insert, ...]
@@ -55,6 +59,7 @@ class Plan(msgspec.Struct, frozen=True):
     bytes_new: int = 0
     rows_trimmed: int = 0
     rows_expired: int = 0
+    rows_below: int = 0
     rows_cut: int = 0
 
 
@@ -62,7 +67,7 @@ def plan(
     batches: Sequence[Batch],
     committed: Mapping[bytes, int],
     pods: PodStreams,
-    oldest_day: int,
+    kept: Kept,
     now_ns: int,
     *,
     behind: Mapping[bytes, int] = MappingProxyType({}),
@@ -70,8 +75,8 @@ def plan(
 ) -> Plan:
     """The plan for ``batches``, given the ``committed`` positions of all their sources.
 
-    ``oldest_day``: rows of earlier days, counted from 1970-01-01, count as reached but are not stored. ``behind``: the
-    position of the last row of sources that are committed beyond it. ``held``: what sources with a hole have behind it.
+    Rows that are not among what is ``kept`` count as reached but are not stored. ``behind``: the position of the last
+    row of sources that are committed beyond it. ``held``: what sources with a hole have behind it.
     """
     trimmed = trim(batches, committed, now_ns, held)
     reached = {**committed, **trimmed.reached}
@@ -81,25 +86,28 @@ def plan(
     streams = [pods.of(batches[piece.request], piece.chunk) for piece in trimmed.pieces]
     numbers = np.array([(out.number, err.number) for out, err in streams], np.uint64)
     rows = rows_of.gather(batches, trimmed.pieces, numbers)
-    order = rows_of.order(rows, trimmed.pieces, oldest_day)
+    young, above = _keep(rows, trimmed.pieces, kept)
+    order = rows_of.order(rows, trimmed.pieces, young & above)
     if len(order.days) > INSERTS_MAX:
         reached |= _cut(trimmed, rows, order, committed)
-    kept = (order.insert != rows_of.EXPIRED) & (order.insert < INSERTS_MAX)
-    framing, last = rows_of.framing(rows, kept, trimmed.pieces, stood)
+    stored = (order.insert != rows_of.EXPIRED) & (order.insert < INSERTS_MAX)
+    framing, last = rows_of.framing(rows, stored, trimmed.pieces, stood)
     framed = rows.columns.append_column("framing", columns.fixed(framing, pa.int64()))
     rows = msgspec.structs.replace(rows, columns=framed)
-    new = int(np.count_nonzero(kept & ~rows.markers))
-    expired = int(np.count_nonzero((order.insert == rows_of.EXPIRED) & ~rows.markers))
+    new = int(np.count_nonzero(stored & ~rows.markers))
+    expired = int(np.count_nonzero(~young & ~rows.markers))
+    below = int(np.count_nonzero(young & ~above & ~rows.markers))
     return Plan(
         tuple(_insert(number, day, rows, order, streams) for number, day in enumerate(order.days[:INSERTS_MAX])),
         reached,
         _behind({**stood, **last}, reached, held),
         trimmed.refused,
         rows_new=new,
-        bytes_new=int(rows.lengths[kept].sum(dtype=np.int64)),
+        bytes_new=int(rows.lengths[stored].sum(dtype=np.int64)),
         rows_trimmed=trimmed.rows_trimmed,
         rows_expired=expired,
-        rows_cut=int(np.count_nonzero(~rows.markers)) - new - expired,
+        rows_below=below,
+        rows_cut=int(np.count_nonzero(~rows.markers)) - new - expired - below,
     )
 
 
@@ -112,6 +120,19 @@ def _behind(rows: Mapping[bytes, int], reached: Mapping[bytes, int], held: Mappi
         elif reached[source] > held[source].end:
             found[source] = max(found[source], held[source].end)
     return found
+
+
+def _keep(
+    rows: rows_of.Rows, pieces: Sequence[Piece], kept: Kept
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """bool[n] each: which rows are young enough, and which are above the floor.
+
+    A marker is below the floor only with its whole day: the record of a joint chunk that stands beside it may be above,
+    and without the marker the beginning of that record would be taken for another one.
+    """
+    young = rows.days >= kept.oldest_days([piece.chunk.namespace for piece in pieces])[rows.piece]
+    above = (rows.times >= kept.floor_ns) | (rows.markers & (rows.days >= kept.floor_day))
+    return young, above
 
 
 def _insert(

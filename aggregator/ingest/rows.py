@@ -32,12 +32,13 @@ _T = TypeVar("_T", bound=np.generic)
 class Rows(msgspec.Struct, frozen=True):
     """Rows ready for the engine, n of them, each source's in file order; a piece's marker is its last row.
 
-    ``columns``: Arrow columns of ``logs``. ``days``: int64[n], days since 1970-01-01 UTC. ``piece``: int64[n], which
-    of the pieces a row came from. ``stderr``: int64[n], 1 for stderr. ``positions``: uint64[n]. ``lengths``: uint32[n].
-    ``markers``: bool[n], true for what is no record.
+    ``columns``: Arrow columns of ``logs``. ``times``: int64[n], ns. ``days``: int64[n], since 1970-01-01 UTC.
+    ``piece``: int64[n], which of the pieces a row came from. ``stderr``: int64[n], 1 for stderr. ``positions``:
+    uint64[n]. ``lengths``: uint32[n]. ``markers``: bool[n], true for what is no record.
     """
 
     columns: pa.RecordBatch
+    times: npt.NDArray[np.int64]
     days: npt.NDArray[np.int64]
     piece: npt.NDArray[np.int64]
     stderr: npt.NDArray[np.int64]
@@ -89,7 +90,7 @@ def gather(batches: Sequence[Batch], pieces: Sequence[Piece], streams: npt.NDArr
         "body": columns.variable(lengths, _bodies(batches, pieces), pa.binary()),
     }
     table = pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
-    return Rows(table, times // DAY_NS, number, stderr, positions, lengths, markers)
+    return Rows(table, times, times // DAY_NS, number, stderr, positions, lengths, markers)
 
 
 def _column(pieces: Sequence[Piece], columns_of: Sequence[npt.NDArray[_T]], markers: Sequence[int]) -> npt.NDArray[_T]:
@@ -112,15 +113,15 @@ def _bodies(batches: Sequence[Batch], pieces: Sequence[Piece]) -> bytes:
     return b"".join(slices)
 
 
-def order(rows: Rows, pieces: Sequence[Piece], oldest_day: int) -> Order:
-    """The inserts that store ``rows`` of ``oldest_day`` and later, to be made in this order; each has one day.
+def order(rows: Rows, pieces: Sequence[Piece], keep: npt.NDArray[np.bool_]) -> Order:
+    """The inserts that store those ``rows`` that ``keep`` (bool[n]) says, to be made in this order; each has one day.
 
     A source's rows enter in file order, whatever their days: the n-th run of equal days of every source comes before
     all (n+1)-th runs. So any number of first inserts holds a prefix of every source. Where a source's rows are tied to
     those of another, its runs are counted on from there: tied rows, which are of one day, are in one insert.
     """
     insert = np.full(len(rows.days), EXPIRED)
-    kept = np.flatnonzero(rows.days >= oldest_day)
+    kept = np.flatnonzero(keep)
     if not kept.size:
         return Order(insert, ())
     days = rows.days[kept]
@@ -133,7 +134,7 @@ def order(rows: Rows, pieces: Sequence[Piece], oldest_day: int) -> Order:
     runs = _runs(source, days)
     for number in [number for number, each in enumerate(pieces) if each.tied]:
         tied = int(np.searchsorted(piece, number))
-        if tied < piece.size and piece[tied] == number:  # else it is expired, with the piece before it
+        if 0 < tied < piece.size and piece[tied] == number and piece[tied - 1] == number - 1:  # else some are not kept
             runs[source == source[tied]] += runs[tied - 1] - runs[tied]
     keys, insert[kept] = np.unique((runs << _DAY_BITS) | days, return_inverse=True)
     return Order(insert, tuple((keys & ((1 << _DAY_BITS) - 1)).tolist()))

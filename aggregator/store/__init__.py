@@ -12,7 +12,12 @@ streams     labels to stream ids; which streams are already written
 commits     the order of inserts, and who hears of them
 positions   committed positions, cached and looked up
 columns     numpy arrays and strings as Arrow columns
-retention   dropping the days that are over
+terms       how long what is kept
+floor       the moment before which there was no room
+erasure     deleting records out of a day, positions kept
+retention   dropping what is over: days, namespaces out of days, what there is no room for
+deletions   what was asked to be deleted, durable
+eraser      working that off
 parts       the engine's files: whether they are as they were written
 coverage    log files: whether their records cover them, without a hole, each stretch once
 settings    the engine's, sized for one small process

@@ -1,82 +1,243 @@
-"""Dropping the days that are over.
+"""Dropping what is over: days by age and by the store's size, and namespaces out of days.
 
-A day is dropped, labels and all, when its end lies longer ago than the retention. What still arrives for such a day is
-acknowledged but not stored (`aggregator.ingest.plan`), by the same rule.
+Cheapest first: a day goes whole, labels and all, as soon as nobody's retention holds it, or when the store is larger
+than it may be and the day is its oldest one; that is a few files removed. Only what shares a day with what is kept is
+deleted out of it (`aggregator.store.erasure`). What still arrives for what was dropped is acknowledged but not stored
+(`aggregator.ingest.plan`), by the same rules.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import date
+import uuid
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from aggregator.errors import StoreError
-from aggregator.store.schema import DATABASE
+from aggregator.store import erasure
+from aggregator.store.erasure import Going
+from aggregator.store.schema import DATABASE, IS_RECORD, LOGS, STREAMS
+from aggregator.store.terms import day_name, moment, oldest_day
 from service.logs import fields
+from wire.batch import DAY_NS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
-    from prometheus_client import Counter
-
+    from aggregator.metrics import Metrics
+    from aggregator.store.commits import Commits
     from aggregator.store.engine import Engine
+    from aggregator.store.floor import Floor
     from aggregator.store.streams import Streams
+    from aggregator.store.terms import Terms
 
 _log = logging.getLogger(__name__)
 
-_DAY_S: Final = 86_400
-# Days end once a day; an hour's delay is little beside them.
-_EVERY_S: Final = 3_600.0
-_EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
+# A cap that is kept within a few minutes; a look costs one statement on the list of parts.
+EVERY_S: Final = 60.0
+# Where the oldest records of a day have to go, its parts are rewritten: so much is made free at once that it is not
+# done again for every minute's growth.
+_ROOM: Final = 0.9
+_MINUTE_NS: Final = 60_000_000_000
+_SECOND_NS: Final = 1_000_000_000
 
 
-class _Partition(msgspec.Struct):
+class _Day(msgspec.Struct):
+    day: int
+    bytes: int
+
+
+class _Table(msgspec.Struct):
     name: str
-    day: str
 
 
-def oldest_day(now_s: float, retention_s: float) -> int:
-    """The oldest day that is kept, counted from 1970-01-01 UTC: the one that holds the moment ``retention_s`` ago."""
-    return max(0, int((now_s - retention_s) // _DAY_S))
+class _Minute(msgspec.Struct):
+    minute: int
+    rows: int
 
 
 class Retention:
-    """Drops days at start and every hour."""
+    """Keeps the store within ``terms`` and, if not None, ``size_bytes`` on disk, all tables together. Owns no task."""
 
-    def __init__(
-        self, engine: Engine, streams: Streams, retention_s: float, clock: Callable[[], float], dropped: Counter
+    def __init__(  # noqa: PLR0917 - what a store consists of
+        self,
+        engine: Engine,
+        streams: Streams,
+        commits: Commits,
+        floor: Floor,
+        terms: Terms,
+        *,
+        size_bytes: int | None,
+        clock: Callable[[], float],
+        metrics: Metrics,
     ) -> None:
         self._engine = engine
         self._streams = streams
-        self._retention_s = retention_s
+        self._commits = commits
+        self._floor = floor
+        self._terms = terms
+        self._size_bytes = size_bytes
         self._clock = clock
-        self._dropped = dropped
+        self._metrics = metrics
+        self._thinned: dict[int, int] = {}
+        metrics.floor_seconds.set_function(lambda: floor.at_ns / 1e9)
+        metrics.store_limit_bytes.set(size_bytes or 0)
 
     async def run(self) -> None:
-        """Drop what is over, for ever; a failure is logged and tried again an hour later."""
-        while True:
-            try:
-                await self.drop()
-            except StoreError as error:
-                _log.error("days that are over could not be dropped", extra=fields(reason=error))
-            await asyncio.sleep(_EVERY_S)
+        """Keep days and size within bounds, for ever; a failure is logged and tried again."""
+        await _ever("days that are over could not be dropped", self.drop)
+
+    async def run_namespaces(self) -> None:
+        """Keep namespaces within theirs, beside `run`, for it may take long."""
+        await _ever("namespaces could not be thinned out", self.thin_out)
 
     async def drop(self) -> None:
-        """Drop every day that is over, records before labels. Raises `StoreError`."""
-        oldest = date.fromordinal(_EPOCH_ORDINAL + oldest_day(self._clock(), self._retention_s)).isoformat()
-        partitions = await self._engine.rows(
-            # system.parts prints a day as a date, which sorts as text.
-            "SELECT DISTINCT table AS name, partition AS day FROM system.parts "  # noqa: S608 - a constant
-            f"WHERE database = '{DATABASE}' AND active AND partition < {{oldest:String}} ORDER BY name, day",
-            _Partition,
-            {"oldest": oldest},
+        """Drop every day that is over, then what the store has no room for. Raises `StoreError`."""
+        today = oldest_day(self._clock(), 0.0)
+        # What a group that was under way has stored below the floor since it was lifted goes here as well.
+        over = oldest_day(self._clock(), self._terms.longest_s)
+        for day in await self._days():
+            if day.day < over:
+                await self._drop(day, "age")
+            elif day.day < self._floor.at_ns // DAY_NS:
+                await self._drop(day, "size")
+        if self._size_bytes is not None:
+            await self._fit(self._size_bytes, today)
+
+    async def _fit(self, size_bytes: int, today: int) -> None:
+        days = await self._days()
+        size = await self._size()
+        while size > size_bytes and len(days) > 1 and days[0].day < today:
+            oldest = days.pop(0)
+            await self._floor.lift((oldest.day + 1) * DAY_NS)
+            await self._drop(oldest, "size")
+            size -= oldest.bytes
+        if size <= size_bytes or not days:
+            return
+        # The sum above is of parts, some of which may just have been merged into others.
+        size = await self._size()
+        excess = size - int(size_bytes * _ROOM)
+        if size > size_bytes and days[0].day <= today and days[0].bytes > excess:
+            await self._cut(days[0], excess / days[0].bytes)
+        elif size > size_bytes:
+            found = fields(bytes=size, limit=size_bytes, oldest_day=day_name(days[0].day))
+            hint = "its records are of a time to come: delete them with POST /delete, or raise the limit"
+            _log.error(
+                "the store is larger than --retention-size, and nothing older is left", extra=found | {"hint": hint}
+            )
+
+    async def _cut(self, day: _Day, share: float) -> None:
+        """Delete the oldest ``share`` of the records of ``day``, to the minute."""
+        minutes = await self._engine.rows(
+            f"SELECT intDiv(toUnixTimestamp64Nano(ts), {_MINUTE_NS}) AS minute, toUInt64(count()) AS rows "  # noqa: S608 - own words
+            f"FROM {LOGS} WHERE toDate32(ts) = '{day_name(day.day)}' AND {IS_RECORD} GROUP BY minute ORDER BY minute",
+            _Minute,
+            None,
+            erasure.LIMITS,
         )
-        for partition in partitions:
-            await self._engine.execute(f"ALTER TABLE {DATABASE}.{partition.name} DROP PARTITION '{partition.day}'")
-            self._dropped.labels(partition.name).inc()
-            _log.info("day dropped", extra=fields(table=partition.name, day=partition.day, oldest_kept=oldest))
-        if partitions:
-            self._streams.forget()
+        floor_ns = _floor_for(minutes, share, int(self._clock() * _SECOND_NS))
+        if floor_ns <= self._floor.at_ns:
+            return
+        await self._floor.lift(floor_ns)
+        _log.warning(
+            "the oldest records of a day are deleted, for want of room",
+            extra=fields(day=day_name(day.day), before=moment(floor_ns), limit=self._size_bytes),
+        )
+        condition = f"ts < fromUnixTimestamp64Nano(toInt64({floor_ns}), 'UTC')"
+        going = Going(day.day, condition, {}, self._commits.last_ms, _mark())
+        rows = await erasure.erase(self._engine, going)
+        self._metrics.erased.labels("size").inc(rows)
+
+    async def thin_out(self) -> None:
+        """Delete what is over of namespaces that share a day with others, each day once a day. Raises `StoreError`."""
+        now_s = self._clock()
+        today = oldest_day(now_s, 0.0)
+        first, last = (oldest_day(now_s, age_s) for age_s in (self._terms.longest_s, self._terms.shortest_s))
+        for day in await self._days():
+            if first <= day.day < last and self._thinned.get(day.day) != today:
+                await self._thin_out(day.day, now_s)
+                self._thinned[day.day] = today
+        self._thinned = {day: when for day, when in self._thinned.items() if day >= first}
+
+    async def _thin_out(self, day: int, now_s: float) -> None:
+        found = await self._engine.rows(
+            f"SELECT DISTINCT toString(namespace) AS name FROM {LOGS} "  # noqa: S608 - own words
+            f"WHERE toDate32(ts) = '{day_name(day)}' AND {IS_RECORD}",
+            _Table,
+            None,
+            erasure.LIMITS,
+        )
+        over = self._terms.over([row.name for row in found], day, now_s)
+        if not over:
+            return
+        values = {"over": over}
+        going = Going(day, "namespace IN {over:Array(String)}", values, self._commits.last_ms, _mark())
+        rows = await erasure.erase(self._engine, going)
+        await self._engine.execute(
+            f"ALTER TABLE {STREAMS} DELETE IN PARTITION '{day_name(day)}' "
+            "WHERE labels['namespace'] IN {over:Array(String)} SETTINGS mutations_sync = 1",
+            values,
+        )
+        self._streams.forget()
+        self._metrics.erased.labels("namespace").inc(rows)
+        _log.info(
+            "records of namespaces deleted that are over",
+            extra=fields(day=day_name(day), namespaces=",".join(over), rows=rows),
+        )
+
+    async def _days(self) -> list[_Day]:
+        """Every day that has records or labels, oldest first, with its bytes on disk."""
+        return await self._engine.rows(
+            "SELECT toInt32(toDate32(partition)) AS day, sum(bytes_on_disk) AS bytes FROM system.parts "  # noqa: S608 - own words
+            f"WHERE active AND concat(database, '.', table) IN ('{LOGS}', '{STREAMS}') GROUP BY day ORDER BY day",
+            _Day,
+        )
+
+    async def _size(self) -> int:
+        (found,) = await self._engine.rows(
+            "SELECT toInt32(0) AS day, toUInt64(sum(bytes_on_disk)) AS bytes FROM system.parts "  # noqa: S608 - own words
+            f"WHERE active AND database = '{DATABASE}'",
+            _Day,
+        )
+        return found.bytes
+
+    async def _drop(self, day: _Day, reason: str) -> None:
+        """Drop a day, records before labels."""
+        name = day_name(day.day)
+        tables = await self._engine.rows(
+            "SELECT DISTINCT table AS name FROM system.parts "  # noqa: S608 - own words
+            f"WHERE active AND database = '{DATABASE}' AND partition = '{name}' ORDER BY name",
+            _Table,
+        )
+        for table in tables:
+            await self._engine.execute(f"ALTER TABLE {DATABASE}.{table.name} DROP PARTITION '{name}'")
+            self._metrics.days_dropped.labels(table.name, reason).inc()
+            _log.info("day dropped", extra=fields(table=table.name, day=name, reason=reason, bytes=day.bytes))
+        self._streams.forget()
+
+
+def _floor_for(minutes: list[_Minute], share: float, now_ns: int) -> int:
+    """The end of the minute with which the oldest ``share`` of the rows is reached, and not later than now."""
+    wanted = share * sum(each.rows for each in minutes)
+    reached, floor_ns = 0, 0
+    for each in minutes:
+        if reached >= wanted:
+            break
+        reached += each.rows
+        floor_ns = (each.minute + 1) * _MINUTE_NS
+    return min(floor_ns, now_ns)
+
+
+def _mark() -> str:
+    return f"retention{uuid.uuid4().hex}"
+
+
+async def _ever(failure: str, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await work()
+        except StoreError as error:
+            _log.error(failure, extra=fields(reason=error))
+        await asyncio.sleep(EVERY_S)

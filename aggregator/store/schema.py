@@ -28,6 +28,10 @@ Date ends in 2149, and a wrong clock's rows would wrap around into some other da
 ``pods``: the labels of pods by their uid, as Kubernetes has them; of several rows of a pod the one seen last counts. A
 stream's pod is the one that its label ``uid`` names. Both are joined when a query is run, so labels that come to be
 known late are there for records that came before.
+
+``floors``: the moment before which nothing is kept for want of room (`aggregator.store.floor`); the highest counts.
+``deletions``: what was asked to be deleted (`aggregator.store.deletions`), as JSON; of several rows of an id the one
+with the highest version counts. A job is forgotten 90 days after it was last written.
 """
 
 from __future__ import annotations
@@ -49,6 +53,8 @@ DATABASE: Final = "logboom"
 LOGS: Final = f"{DATABASE}.logs"
 STREAMS: Final = f"{DATABASE}.streams"
 PODS: Final = f"{DATABASE}.pods"
+FLOORS: Final = f"{DATABASE}.floors"
+DELETIONS: Final = f"{DATABASE}.deletions"
 
 # No record's namespace: names have no NUL (`wire.codec`). Sorted before all others, so leaving it out costs nothing.
 MARKER_NAMESPACE: Final = "\0"
@@ -137,6 +143,21 @@ SETTINGS {_DURABLE}""",
     seen_at DateTime64(3, 'UTC')
 ) ENGINE = ReplacingMergeTree(seen_at)
 ORDER BY uid
+SETTINGS {_DURABLE}""",
+    f"""CREATE TABLE IF NOT EXISTS {FLOORS} (
+    name String,
+    floor_ns Int64
+) ENGINE = ReplacingMergeTree(floor_ns)
+ORDER BY name
+SETTINGS {_DURABLE}""",
+    f"""CREATE TABLE IF NOT EXISTS {DELETIONS} (
+    id String,
+    version UInt64,
+    document String,
+    written_at DateTime DEFAULT now()
+) ENGINE = ReplacingMergeTree(version)
+ORDER BY id
+TTL written_at + INTERVAL 90 DAY
 SETTINGS {_DURABLE}""",
 )
 

@@ -15,6 +15,7 @@ from agent.batch import Builder, Origin, halves, seal, unseal
 from aggregator.ingest.plan import plan
 from aggregator.ingest.pods import PodStreams
 from aggregator.store.schema import MARKER_NAMESPACE
+from aggregator.store.terms import Kept
 from tests.agent.tailing import TailedNode
 from wire.batch import DAY_NS
 from wire.codec import decode, encode
@@ -80,7 +81,7 @@ class Store:
         """Commit ``batch``, or only its first ``inserts``, and end; whether it was refused."""
         batch = decode(encode(batch))  # every rule of a batch holds
         known = {chunk.source: self.committed(chunk.source) for chunk in batch.chunks}
-        planned = plan([batch], known, PodStreams(), 0, WRITTEN_NS)
+        planned = plan([batch], known, PodStreams(), Kept.everything(), WRITTEN_NS)
         for insert in planned.inserts[:inserts]:
             names = ("source", "position", "body", "flags", "namespace")
             columns = [insert.rows[name].to_pylist() for name in names]

@@ -39,13 +39,16 @@ class Part(msgspec.Struct, frozen=True):
     end: int = -1
     pod: str = "web-0"
     joint: bool = False
+    namespace: str = "shop"
 
     @property
     def chunk(self) -> Chunk:
         """The header of the wire."""
         end = self.end if self.end >= 0 else (self.records[-1].position if self.records else self.start)
         rows = len(self.records)
-        return Chunk(self.source, self.start, end, "shop", self.pod, f"uid-{self.pod}", "app", 0, rows, self.joint)
+        return Chunk(
+            self.source, self.start, end, self.namespace, self.pod, f"uid-{self.pod}", "app", 0, rows, self.joint
+        )
 
 
 def source(name: str) -> bytes:
@@ -53,9 +56,12 @@ def source(name: str) -> bytes:
     return name.encode().ljust(16, b".")
 
 
-def part(name: str, start: int, positions: Sequence[int], *, time: int = NOW_NS, flags: int = 0) -> Part:
+def part(
+    name: str, start: int, positions: Sequence[int], *, time: int = NOW_NS, flags: int = 0, namespace: str = "shop"
+) -> Part:
     """Records of source ``name`` at ``positions``, whose bodies name them."""
-    return Part(source(name), start, tuple(Record(p, f"{name}@{p}".encode(), time, flags) for p in positions))
+    records = tuple(Record(p, f"{name}@{p}".encode(), time, flags) for p in positions)
+    return Part(source(name), start, records, namespace=namespace)
 
 
 def batch(*parts: Part, node: str = "node-1") -> Batch:

@@ -17,8 +17,11 @@ from aggregator.metrics import Metrics
 from aggregator.store import schema
 from aggregator.store.commits import Commits
 from aggregator.store.engine import Engine
+from aggregator.store.floor import Floor
 from aggregator.store.positions import Positions
+from aggregator.store.retention import Retention
 from aggregator.store.streams import Streams
+from aggregator.store.terms import Terms
 from service.options import Address
 from service.web import serve
 from tests.aggregator.records import DAY_S, NOW_S
@@ -48,9 +51,13 @@ class Row(msgspec.Struct, frozen=True):
 class Stand:
     """An open store and its committer, running."""
 
-    def __init__(self, engine: Engine, commits: Commits, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, engine: Engine, commits: Commits, clock: Callable[[], float], floor: Floor, terms: Terms
+    ) -> None:
         self.engine = engine
         self.commits = commits
+        self.floor = floor
+        self.terms = terms
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
         self.positions = Positions(engine)
@@ -60,7 +67,8 @@ class Stand:
             self.positions,
             self.streams,
             commits,
-            retention_s=RETENTION_S,
+            terms=terms,
+            floor=floor,
             metrics=self.metrics,
             clock=clock,
         )
@@ -79,8 +87,35 @@ class Stand:
             Row,
         )
 
+    async def records(self) -> list[tuple[str, int]]:
+        """(source, position) of every stored record, without markers."""
+        rows = await self.engine.rows(
+            "SELECT replaceAll(reinterpretAsString(source), '.', '') AS text, position AS number "  # noqa: S608 - constants
+            f"FROM {schema.LOGS} WHERE {schema.IS_RECORD} ORDER BY text, number",
+            _Stored,
+        )
+        return [(row.text, row.number) for row in rows]
+
+    def retention(self, clock: Callable[[], float], size_bytes: int | None = None) -> Retention:
+        """Housekeeping of the stand's store."""
+        return Retention(
+            self.engine,
+            self.streams,
+            self.commits,
+            self.floor,
+            self.terms,
+            size_bytes=size_bytes,
+            clock=clock,
+            metrics=self.metrics,
+        )
+
+    async def reached(self, *sources: bytes) -> dict[bytes, int]:
+        """The committed positions as the store has them; nothing from memory."""
+        self.positions.forget(sources)
+        return await self.positions.of(sources)
+
     async def stored(self) -> list[tuple[str, int]]:
-        """(source, position) of every stored record, one entry a row."""
+        """(source, position) of every stored row, one entry a row."""
         rows = await self.engine.rows(
             "SELECT replaceAll(reinterpretAsString(source), '.', '') AS text, position AS number "  # noqa: S608 - constants
             f"FROM {schema.LOGS} ORDER BY text, number",
@@ -109,12 +144,15 @@ class _Count(msgspec.Struct):
 
 @contextlib.asynccontextmanager
 async def open_stand(
-    path: Path, clock: Callable[[], float] = lambda: float(NOW_S), connections: int = 2
+    path: Path,
+    clock: Callable[[], float] = lambda: float(NOW_S),
+    connections: int = 2,
+    terms: Terms = Terms(RETENTION_S),  # noqa: B008 - frozen
 ) -> AsyncIterator[Stand]:
     """A stand on the store in ``path``."""
     async with Engine.open(f"chdb://{path}", connections) as engine:
         await schema.create(engine)
-        stand = Stand(engine, await Commits.read(engine), clock)
+        stand = Stand(engine, await Commits.read(engine), clock, await Floor.read(engine), terms)
         task = asyncio.create_task(stand.committer.run())
         try:
             yield stand

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from aggregator.config import Config, command
+from aggregator.store.terms import Rule
 from service.options import Address
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ def test_without_options_it_listens_on_loopback_and_keeps_seven_days() -> None:
         store=f"chdb://{Path.cwd()}/data",
         token_file=None,
         retention_s=7 * DAY_S,
+        retention_size_bytes=None,
+        retention_rules=(),
         ingest_memory_bytes=256 << 20,
         disk_reserve_bytes=None,
         query_time_s=60.0,
@@ -54,11 +57,31 @@ def test_a_flag_beats_the_environment_and_that_beats_the_file(tmp_path: Path) ->
     assert (found.retention_s, found.query_concurrent) == (3 * DAY_S, 2)
 
 
+@pytest.mark.parametrize("place", ["flag", "environment", "file"])
+def test_rules_for_namespaces_keep_their_order(place: str, tmp_path: Path) -> None:
+    rules = ["kube-system=30d", "kube-*=2d"]
+    (tmp_path / "config.toml").write_text(f"retention-size = '1GiB'\nretention-namespace = {rules}\n")
+    given = {
+        "flag": lambda: told("--retention-size=1GiB", *(f"--retention-namespace={rule}" for rule in rules)),
+        "environment": lambda: told(
+            env={"LOGBOOM_RETENTION_SIZE": "1GiB", "LOGBOOM_RETENTION_NAMESPACE": " ".join(rules)}
+        ),
+        "file": lambda: told("--config", str(tmp_path / "config.toml")),
+    }
+    found = given[place]()
+    assert found.retention_rules == (Rule("kube-system", 30 * DAY_S), Rule("kube-*", 2 * DAY_S))
+    assert found.retention_size_bytes == 1 << 30
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
         (("--listen", "nowhere"), "--listen"),
         (("--retention", "1h"), "at least 1d"),
+        (("--retention-size", "1MiB"), "at least 16MiB"),
+        (("--retention-namespace", "kube-*"), "glob=duration"),
+        (("--retention-namespace", "kube-*=1h"), "at least 1d"),
+        (("--retention-namespace", "kube-*=soon"), "--retention-namespace"),
         (("--ingest-memory", "1MiB"), "at least 128MiB"),
         (("--query-memory", "1KiB"), "at least 64MiB"),
         (("--query-time", "0s"), "at least 1ms"),

@@ -12,11 +12,14 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from aggregator.api.accounting import QueryMetrics, TailMetrics
+from aggregator.api.deletions import add_deletions
 from aggregator.api.queries import QueryLimits, add_queries
 from aggregator.api.tails import Tails
 from aggregator.api.turnstile import Turnstile
 from aggregator.query.live import Live
+from aggregator.store.deletions import Deletions
 from aggregator.store.engine import Limits
+from aggregator.store.eraser import Eraser
 from service.options import Address
 from service.web import errors_as_json, serve
 from tests.aggregator.records import Part, Record, batch, source
@@ -59,21 +62,26 @@ async def following(
     path: Path, *, clock: Callable[[], float] = time.time, alive_s: float = 15.0, **limits: int
 ) -> AsyncIterator[Followed]:
     """Serve until the context ends; ``limits``: those of `Live`. Signs of life at ``/quick`` every ``alive_s``."""
-    async with open_stand(path, clock, QueryLimits().concurrent + 3) as stand:
+    async with open_stand(path, clock, QueryLimits().concurrent + 4) as stand:
         live = Live(stand.engine, stand.commits, **limits)
         task = asyncio.create_task(live.run())
         registry = CollectorRegistry()
         app = web.Application(middlewares=[errors_as_json(registry)])
         add_queries(app, stand.engine, QueryLimits(), registry, live=live)
+        deletions = await Deletions.read(stand.engine)
+        eraser = Eraser(stand.engine, stand.commits, deletions, stand.metrics)
+        add_deletions(app, stand.engine, deletions, eraser)
+        erasing = asyncio.create_task(eraser.run())
         other, turnstile = CollectorRegistry(), Turnstile(1, 1, 1.0)
         counted, metrics = TailMetrics(other, live), QueryMetrics(other, turnstile)
         quick = Tails(stand.engine, live, counted, metrics, turnstile=turnstile, limits=Limits(), alive_s=alive_s)
         app.router.add_get("/quick", quick.get)
         async with serve(app, Address("127.0.0.1", 0)) as address:
             yield Followed(stand, live, address.url, registry)
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        for each in (task, erasing):
+            each.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await each
 
 
 async def lines(response: aiohttp.ClientResponse, count: int) -> list[dict[str, Any]]:

@@ -55,8 +55,8 @@ def test_what_follows_is_described_in_both_places(path: str, known: tuple[Parame
         assert all(f"`{choice}`" in row for choice in parameter.choices)
 
 
-# Added to the application elsewhere (`aggregator.api.routes`, `service.web`).
-ELSEWHERE = {"/v1/batches", "/v1/positions", "/healthz", "/readyz", "/metrics"}
+# Added to the application elsewhere (`aggregator.api.routes`, `aggregator.api.deletions`, `service.web`).
+ELSEWHERE = {"/v1/batches", "/v1/positions", "/healthz", "/readyz", "/metrics", "/delete", "/delete/{id}"}
 
 
 async def test_every_path_is_described(engine: Engine) -> None:

@@ -115,7 +115,7 @@ async def test_older_than_the_retention_is_acknowledged_and_counted(stand: Stand
     outcomes = await stand.commit(batch(part("a", 0, [1], time=NOW_NS - 8 * DAY_NS), part("a", 1, [2])))
     assert outcomes == [Stored({A: 2})]
     assert await stand.stored() == [("a", 2)]
-    assert stand.metric("rows_expired_total") == 1
+    assert stand.metric("rows_expired_total", reason="age") == 1
 
 
 async def test_labels_are_written_once_a_stream_and_day(stand: Stand) -> None:

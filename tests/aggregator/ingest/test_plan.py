@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from aggregator.ingest.plan import INSERTS_MAX, Plan, plan
 from aggregator.ingest.pods import PodStreams
 from aggregator.store.coverage import Stretch
-from tests.aggregator.records import Part, Record, batch, part, source
+from aggregator.store.terms import Kept, Terms
+from tests.aggregator.records import DAY_S, Part, Record, batch, part, source
 from wire.batch import DAY_NS, Batch, Flag
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 A, B = source("a"), source("b")
 TODAY = 20_000
 OLDEST = TODAY - 7
+KEPT = Kept(Terms(7.0 * DAY_S), TODAY * DAY_S)
 
 
 def planned(
@@ -31,7 +33,7 @@ def planned(
         batches,
         known | {source(name): at for name, at in committed.items()},
         PodStreams(),
-        OLDEST,
+        KEPT,
         TODAY * DAY_NS,
         behind=behind or {},
         held=held or {},
