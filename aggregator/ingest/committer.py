@@ -235,9 +235,7 @@ class Committer:
         kept = Kept(self._terms, now_s, self._floor.at_ns)
         behind, held = self._positions.behind(sources), self._positions.held(sources)
         now_ns = int(now_s * 1e9)
-        planned = await asyncio.to_thread(
-            plan, batches, committed, self._pods, kept, now_ns, behind=behind, held=held
-        )
+        planned = await asyncio.to_thread(plan, batches, committed, self._pods, kept, now_ns, behind=behind, held=held)
         for insert in planned.inserts:
             await self._streams.write(insert.day, insert.streams)
             rows = self._commits.stamp(insert.rows, self._clock())

@@ -77,7 +77,7 @@ def problem_of(logs: LogExpression) -> str | None:
 class Eraser:
     """Works off ``deletions``. `run` is its task; cancelled, it leaves the job where it is, for the next process."""
 
-    def __init__(  # noqa: PLR0917 - what a store consists of
+    def __init__(
         self,
         engine: Engine,
         commits: Commits,

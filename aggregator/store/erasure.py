@@ -93,7 +93,7 @@ class _Run(msgspec.Struct):
     """Rows that follow each other; ``framing``: of the row that stands for all of them."""
 
     source_hex: str
-    position: int
+    ended: int
     framing: str
     newest_ns: int
 
@@ -101,14 +101,18 @@ class _Run(msgspec.Struct):
 async def mark(engine: Engine, going: Going) -> int:
     """Leave markers for the rows ``going``; how many rows those are. Raises `StoreError`."""
     sources = await engine.rows(
-        f"SELECT toString(source) AS number, toUInt64(count()) AS rows FROM {LOGS} WHERE {going.of_day} GROUP BY number",  # noqa: S608 - own words
+        f"SELECT toString(source) AS number, toUInt64(count()) AS rows FROM {LOGS} "  # noqa: S608 - own words
+        f"WHERE {going.of_day} GROUP BY number",
         _Source,
         going.values,
         LIMITS,
     )
     for some in _chunks(sources):
         runs = await engine.rows(
-            _RUNS.format(going=going.of_day), _Run, {**going.values, "sources": [int(each.number) for each in some]}, LIMITS
+            _RUNS.format(going=going.of_day),
+            _Run,
+            {**going.values, "sources": [int(each.number) for each in some]},
+            LIMITS,
         )
         for first in range(0, len(runs), INSERT_ROWS_MAX):
             rows = await asyncio.to_thread(_markers, runs[first : first + INSERT_ROWS_MAX], going.barrier_ms)
@@ -132,25 +136,34 @@ def _chunks(sources: Sequence[_Source]) -> Iterator[list[_Source]]:
 # Rows that a marker stands for already are those of a deletion that was killed. Where a row does not say where its
 # stretch begins, as those of before schema 2, all such rows that follow each other have one marker, which does not
 # either.
-_RUNS: Final = (
-    "SELECT lower(hex(reinterpretAsFixedString(source))) AS source_hex, max(position) AS position, toString("  # noqa: S608 - own words
-    f"if(max(is_unframed), {FRAMING_UNKNOWN}, toInt64(max(position)) - toInt64(min(begun)))) AS framing, "
-    "max(at_ns) AS newest_ns FROM (SELECT source, position, begun, is_unframed, at_ns, "
-    "sum(is_first) OVER (PARTITION BY source ORDER BY position ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS run "
-    "FROM (SELECT *, NOT (is_unframed AND unframed_before OR NOT is_unframed AND NOT unframed_before AND begun = before) "
-    "AS is_first FROM (SELECT *, lagInFrame(position, 1, toUInt64(0)) OVER file AS before, "
-    "lagInFrame(is_unframed, 1, toUInt8(0)) OVER file AS unframed_before FROM ("
-    "SELECT going.source AS source, going.position AS position, begun, is_unframed, at_ns FROM ("
-    f"SELECT source, position, {_BEGIN} AS begun, framing = {FRAMING_UNKNOWN} AS is_unframed, "
-    f"toUnixTimestamp64Nano(ts) AS at_ns FROM {LOGS} "
-    "WHERE {going} AND source IN {{sources:Array(UInt128)}}) AS going ASOF LEFT JOIN ("
-    f"SELECT source, position, {_BEGIN} AS marked FROM {LOGS} WHERE NOT {IS_RECORD} "
-    "AND source IN {{sources:Array(UInt128)}}) AS marker "
-    "ON going.source = marker.source AND going.position <= marker.position "
-    "WHERE NOT (marker.position >= going.position AND marked <= begun)) "
-    "WINDOW file AS (PARTITION BY source ORDER BY position ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)))) "
-    "GROUP BY source, run"
+_RUNS: Final = f"""
+SELECT lower(hex(reinterpretAsFixedString(source))) AS source_hex, max(position) AS ended,
+    toString(if(max(is_unframed), {FRAMING_UNKNOWN}, toInt64(ended) - toInt64(min(begun)))) AS framing,
+    max(at_ns) AS newest_ns
+FROM (
+    SELECT *, sum(NOT (is_unframed AND unframed_before OR NOT is_unframed AND NOT unframed_before AND begun = before))
+        OVER (PARTITION BY source ORDER BY position ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS run
+    FROM (
+        SELECT *, lagInFrame(position, 1, toUInt64(0)) OVER file AS before,
+            lagInFrame(is_unframed, 1, toUInt8(0)) OVER file AS unframed_before
+        FROM (
+            SELECT row.source AS source, row.position AS position, begun, is_unframed, at_ns
+            FROM (
+                SELECT source, position, {_BEGIN} AS begun, framing = {FRAMING_UNKNOWN} AS is_unframed,
+                    toUnixTimestamp64Nano(ts) AS at_ns
+                FROM {LOGS} WHERE {{going}} AND source IN {{{{sources:Array(UInt128)}}}}
+            ) AS row
+            ASOF LEFT JOIN (
+                SELECT source, position, {_BEGIN} AS marked
+                FROM {LOGS} WHERE NOT {IS_RECORD} AND source IN {{{{sources:Array(UInt128)}}}}
+            ) AS marker ON row.source = marker.source AND row.position <= marker.position
+            WHERE NOT (marker.position >= row.position AND marked <= begun)
+        )
+        WINDOW file AS (PARTITION BY source ORDER BY position ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
+    )
 )
+GROUP BY source, run
+"""  # noqa: S608 - own words
 
 
 def _markers(runs: Sequence[_Run], barrier_ms: int) -> pa.RecordBatch:
@@ -163,7 +176,7 @@ def _markers(runs: Sequence[_Run], barrier_ms: int) -> pa.RecordBatch:
         "stream_id": columns.fixed(np.full(count, MARKER_STREAM, np.uint64), pa.uint64()),
         "ts": columns.fixed(np.array([run.newest_ns for run in runs], np.int64), pa.timestamp("ns", "UTC")),
         "source": columns.fixed(np.frombuffer(sources, f"V{SOURCE_BYTES}"), pa.binary(SOURCE_BYTES)),
-        "position": columns.fixed(np.array([run.position for run in runs], np.uint64), pa.uint64()),
+        "position": columns.fixed(np.array([run.ended for run in runs], np.uint64), pa.uint64()),
         "framing": columns.fixed(np.array([int(run.framing) for run in runs], np.int64), pa.int64()),
         "flags": columns.fixed(np.zeros(count, np.uint8), pa.uint8()),
         "body": columns.variable(np.zeros(count, np.uint32), b"", pa.binary()),

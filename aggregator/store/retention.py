@@ -61,7 +61,7 @@ class _Minute(msgspec.Struct):
 class Retention:
     """Keeps the store within ``terms`` and, if not None, ``size_bytes`` on disk, all tables together. Owns no task."""
 
-    def __init__(  # noqa: PLR0917 - what a store consists of
+    def __init__(
         self,
         engine: Engine,
         streams: Streams,

@@ -14,7 +14,7 @@ from aggregator.api.routes import application
 from aggregator.ingest.admission import Admission
 from aggregator.ingest.committer import Committer, Outcome
 from aggregator.metrics import Metrics
-from aggregator.store import schema
+from aggregator.store import coverage, schema
 from aggregator.store.commits import Commits
 from aggregator.store.engine import Engine
 from aggregator.store.floor import Floor
@@ -108,6 +108,10 @@ class Stand:
             clock=clock,
             metrics=self.metrics,
         )
+
+    async def is_whole(self) -> bool:
+        """Whether every log file's rows stand for all of it, up to its end, each stretch once."""
+        return not await coverage.tears(self.engine)
 
     async def reached(self, *sources: bytes) -> dict[bytes, int]:
         """The committed positions as the store has them; nothing from memory."""

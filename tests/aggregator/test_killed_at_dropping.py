@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 import msgspec
 
+from aggregator.check.examine import examine
 from aggregator.store.engine import Engine
 from aggregator.store.schema import IS_RECORD, LOGS
 from tests.aggregator.records import Part, Record, batch, pack, source
@@ -78,6 +79,8 @@ async def sums(path: Path) -> dict[tuple[str, int], Sum]:
             f"FROM {LOGS} WHERE {IS_RECORD} GROUP BY name, day",
             Sum,
         )
+    report = await examine(f"chdb://{path}", lambda _, __: None)
+    assert report.is_clean, report
     return {(row.name, row.day): row for row in rows}
 
 

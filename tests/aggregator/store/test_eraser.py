@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aggregator.ingest.committer import Stored
+from aggregator.store import coverage, erasure
 from aggregator.store import deletions as jobs_of
-from aggregator.store import erasure
 from aggregator.store.deletions import Deletion, Deletions, State
 from aggregator.store.eraser import Eraser
 from aggregator.store.erasure import Going
-from aggregator.store.schema import LOGS
+from aggregator.store.schema import FRAMING_UNKNOWN, IS_RECORD, LOGS
 from tests.aggregator.records import DAY_S, NOW_NS, NOW_S, Part, Record, batch, part, source
 from tests.aggregator.stand import Stand, open_stand
 from wire.batch import DAY_NS
@@ -39,9 +39,7 @@ class Erasing:
     def __init__(self, stand: Stand, deletions: Deletions) -> None:
         self.stand = stand
         self.deletions = deletions
-        self.eraser = Eraser(
-            stand.engine, stand.commits, deletions, stand.metrics, lambda: float(NOW_S)
-        )
+        self.eraser = Eraser(stand.engine, stand.commits, deletions, stand.metrics, lambda: float(NOW_S))
 
     @classmethod
     async def of(cls, stand: Stand) -> Erasing:
@@ -119,6 +117,8 @@ async def test_what_is_selected_goes_and_is_not_stored_again(
     assert await stand.reached(A, B) == {A: 40, B: 20}
     assert await stand.commit(batch(LOGS_OF_A, LOGS_OF_B)) == [Stored({A: 40, B: 20})]
     assert await stand.records() == left
+    assert await stand.is_whole()
+    assert (await coverage.files(stand.engine)).begun_late == 0
 
 
 async def test_a_position_outlives_the_day_of_the_record_that_had_it(tmp_path: Path) -> None:
@@ -146,6 +146,7 @@ async def test_what_is_committed_later_is_not_deleted_without_a_marker(erasing: 
     await erasure.begin(stand.engine, going)
     await erasure.finish(stand.engine, "m1")
     assert await stand.records() == [("a", 2)]
+    assert await stand.is_whole()
 
 
 async def test_a_day_that_is_killed_after_its_markers_is_done_again(tmp_path: Path) -> None:
@@ -162,6 +163,46 @@ async def test_a_day_that_is_killed_after_its_markers_is_done_again(tmp_path: Pa
             await erasing.until(name, lambda job: not job.state.is_open)
         assert await stand.records() == [("a", 20)]
         assert await stand.reached(A) == {A: 40}
+        assert await stand.is_whole()
+
+
+async def test_a_part_that_was_rewritten_before_the_kill_leaves_no_second_marker(erasing: Erasing) -> None:
+    stand = erasing.stand
+    await stand.commit(batch(part("a", 0, [10, 20, 30])))
+    await stand.commit(batch(part("a", 30, [40, 50])))
+    going = Going(NOW_S // DAY_S, "namespace = 'shop'", {}, stand.commits.last_ms, "m1")
+    assert await erasure.mark(stand.engine, going) == 5
+    # As if the mutation had been at the first part, and at half of a row that follows.
+    gone = f"ALTER TABLE {LOGS} DELETE WHERE {IS_RECORD} AND position IN (20, 30, 50) SETTINGS mutations_sync = 1"
+    await stand.engine.execute(gone)
+    assert await erasure.erase(stand.engine, going) == 2
+    assert await stand.records() == []
+    assert await stand.stored() == [("a", 50)], "one marker for all"
+    assert await stand.is_whole()
+
+
+async def test_runs_have_a_marker_each_and_rows_of_before_schema_2_one_that_says_nothing(erasing: Erasing) -> None:
+    stand = erasing.stand
+    await stand.commit(batch(part("a", 0, [10, 20, 30, 40, 50, 60]), part("old", 0, [1, 2, 3])))
+    old = int.from_bytes(source("old"), "little")
+    await stand.engine.execute(
+        f"ALTER TABLE {LOGS} UPDATE framing = {FRAMING_UNKNOWN} WHERE source = toUInt128('{old}') "
+        "SETTINGS mutations_sync = 1"
+    )
+    going = Going(NOW_S // DAY_S, "position IN (1, 2, 3, 10, 20, 40, 60)", {}, stand.commits.last_ms, "m1")
+    assert await erasure.erase(stand.engine, going) == 7
+    assert await stand.stored() == [("a", position) for position in (20, 30, 40, 50, 60)] + [("old", 3)]
+    assert await stand.records() == [("a", 30), ("a", 50)]
+    assert await stand.is_whole()
+    assert (await coverage.files(stand.engine)).unframed == 1
+
+
+async def test_what_was_deleted_is_no_hole_that_agents_are_asked_to_fill(erasing: Erasing) -> None:
+    stand = erasing.stand
+    await stand.commit(batch(LOGS_OF_A, LOGS_OF_B))
+    await erasing.delete('{namespace=~".+"} |~ "(?i)akia"')
+    await stand.positions.find_holes()
+    assert stand.positions.holes == 0
 
 
 async def test_it_is_gone_from_the_disk_before_it_says_so(erasing: Erasing, monkeypatch: pytest.MonkeyPatch) -> None:

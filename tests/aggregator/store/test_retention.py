@@ -121,6 +121,7 @@ async def test_of_one_day_that_is_too_large_the_oldest_records_go(tmp_path: Path
         assert left == list(range(left[0], 65))
         assert ("b", 9) in await stand.records()
         assert stand.metric("rows_deleted_total", reason="size") == 64 - len(left)
+        assert await stand.is_whole()
         floor_ns = stand.floor.at_ns
         await retention.drop()
         assert stand.floor.at_ns == floor_ns, "small enough now"
@@ -166,6 +167,7 @@ async def test_namespaces_go_by_their_own_rules_and_their_positions_stay(stand: 
     assert await stand.records() == [("audit", 5), ("audit", 9), ("new", 7), ("shop", 5), ("shop", 9)]
     assert await stand.count(STREAMS) == labels - 2
     assert stand.metric("rows_deleted_total", reason="namespace") == 3
+    assert await stand.is_whole()
     everything = [source(name) for name in (*spaces, "new")]
     assert await stand.reached(*everything) == dict(zip(everything, (9, 9, 9, 7), strict=True))
     # It is sent again from the beginning: what is stored already is trimmed.
