@@ -127,7 +127,7 @@ class Writer:
             lengths.append(length)
             bodies.append(self._body[self._edges[first] : self._edges[first + LINES]])
         rows = CONTAINERS * LINES
-        times = now_ns - np.arange(rows, 0, -1, np.int64) % LINES * (DAY_NS // STEPS_A_DAY // LINES)
+        times = now_ns - np.arange(rows, 0, -1, dtype=np.int64) % LINES * (DAY_NS // STEPS_A_DAY // LINES)
         return Batch(
             "bench",
             "node-1",

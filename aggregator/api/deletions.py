@@ -12,7 +12,7 @@ from aggregator.api.forms import query_string
 from aggregator.api.parameters import LINES, LOGQL, SELECTORS, TIMES, Given, log_query
 from aggregator.api.refusals import answered, refusal_of
 from aggregator.api.times import TIME_HINT, rfc3339, time_ns
-from aggregator.errors import DeletionsFullError, LogQLError, StoreError
+from aggregator.errors import DeletionsFullError, LogQLError, StoreError, StoreFullError
 from aggregator.logql.parser import parse_log
 from aggregator.logql.printer import printed
 from aggregator.logql.tree import Query
@@ -107,7 +107,7 @@ class DeletionHandlers:
             hint = "wait until some are over, or cancel some: DELETE /delete/{id}"
             raise RefusedError(429, Refusal(str(error), hint=hint), {"Retry-After": str(_RETRY_S)}) from error
         except StoreError as error:
-            raise refusal_of(error, _LIMITS) from error
+            raise _unavailable(error) from error
         return json_response(self._told(job), 202, {"Location": f"/delete/{job.id}"})
 
     async def every(self, _: web.Request) -> web.Response:
@@ -120,7 +120,10 @@ class DeletionHandlers:
 
     async def cancel(self, request: web.Request) -> web.Response:
         """End one that is not over."""
-        job = await self._eraser.cancel(self._known(request).id)
+        try:
+            job = await self._eraser.cancel(self._known(request).id)
+        except StoreError as error:
+            raise _unavailable(error) from error
         if job.state is not State.CANCELLED:
             hint = "what is deleted cannot be brought back"
             raise RefusedError(409, Refusal(f"the deletion is over: {job.state.value}", "id", hint))
@@ -150,6 +153,14 @@ class DeletionHandlers:
             files_left=len(job.parts),
             problem=job.problem or hindered,
         )
+
+
+def _unavailable(error: StoreError) -> Exception:
+    """The answer where the store could not write down what was asked."""
+    if isinstance(error, StoreFullError):
+        told = Refusal("the store's disk is full", hint="free space, or wait until retention has; then ask again")
+        return RefusedError(503, told, {"Retry-After": str(_RETRY_S)})
+    return refusal_of(error, _LIMITS)
 
 
 def _asked(text: str) -> tuple[Query, str]:

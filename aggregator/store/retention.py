@@ -9,6 +9,7 @@ deleted out of it (`aggregator.store.erasure`). What still arrives for what was 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import uuid
 from typing import TYPE_CHECKING, Final
@@ -40,6 +41,9 @@ EVERY_S: Final = 60.0
 # Where the oldest records of a day have to go, its parts are rewritten: so much is made free at once that it is not
 # done again for every minute's growth.
 _ROOM: Final = 0.9
+# What mutations are known by.
+_CUT: Final = "retentionofsize"
+_THINNED: Final = "retentionofnamespaces"
 _MINUTE_NS: Final = 60_000_000_000
 _SECOND_NS: Final = 1_000_000_000
 
@@ -129,7 +133,9 @@ class Retention:
             )
 
     async def _cut(self, day: _Day, share: float) -> None:
-        """Delete the oldest ``share`` of the records of ``day``, to the minute."""
+        """Delete the oldest ``share`` of the records of ``day``, to the minute; nothing while that is under way."""
+        if (await erasure.look(self._engine, _CUT)).open:
+            return
         minutes = await self._engine.rows(
             f"SELECT intDiv(toUnixTimestamp64Nano(ts), {_MINUTE_NS}) AS minute, toUInt64(count()) AS rows "  # noqa: S608 - own words
             f"FROM {LOGS} WHERE toDate32(ts) = '{day_name(day.day)}' AND {IS_RECORD} GROUP BY minute ORDER BY minute",
@@ -146,9 +152,13 @@ class Retention:
             extra=fields(day=day_name(day.day), before=moment(floor_ns), limit=self._size_bytes),
         )
         condition = f"ts < fromUnixTimestamp64Nano(toInt64({floor_ns}), 'UTC')"
-        going = Going(day.day, condition, {}, self._commits.last_ms, _mark())
-        rows = await erasure.erase(self._engine, going)
-        self._metrics.erased.labels("size").inc(rows)
+        going = Going(day.day, condition, {}, self._commits.last_ms, _mark(_CUT))
+        self._metrics.erased.labels("size").inc(await erasure.mark(self._engine, going))
+        await erasure.begin(self._engine, going)
+        # On a full disk it may wait for room, which other days make by being dropped.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(EVERY_S):
+                await erasure.finish(self._engine, going.mark)
 
     async def thin_out(self) -> None:
         """Delete what is over of namespaces that share a day with others, each day once a day. Raises `StoreError`."""
@@ -173,7 +183,7 @@ class Retention:
         if not over:
             return
         values = {"over": over}
-        going = Going(day, "namespace IN {over:Array(String)}", values, self._commits.last_ms, _mark())
+        going = Going(day, "namespace IN {over:Array(String)}", values, self._commits.last_ms, _mark(_THINNED))
         rows = await erasure.erase(self._engine, going)
         await self._engine.execute(
             f"ALTER TABLE {STREAMS} DELETE IN PARTITION '{day_name(day)}' "
@@ -230,8 +240,8 @@ def _floor_for(minutes: list[_Minute], share: float, now_ns: int) -> int:
     return min(floor_ns, now_ns)
 
 
-def _mark() -> str:
-    return f"retention{uuid.uuid4().hex}"
+def _mark(what: str) -> str:
+    return what + uuid.uuid4().hex
 
 
 async def _ever(failure: str, work: Callable[[], Awaitable[None]]) -> None:
