@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 import msgspec
@@ -36,6 +36,9 @@ from aggregator.store.schema import IS_RECORD, LOGS
 from aggregator.store.streams import Streams
 from aggregator.store.terms import Rule, Terms
 from wire.batch import DAY_NS, Batch, Chunk
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 DAY_S: Final = 86_400
 STEPS_A_DAY: Final = 72
@@ -141,7 +144,7 @@ class Writer:
         )
 
 
-async def measure(directory: Path, days: int, size_bytes: int) -> list[Day]:
+async def measure(directory: Path, days: int, size_bytes: int) -> AsyncIterator[Day]:
     """Go through ``days``; the store's size is limited to ``size_bytes`` in the second half of them."""
     now = [BEGAN_DAY * DAY_S + 1.0]
     metrics = Metrics(CollectorRegistry())
@@ -160,10 +163,8 @@ async def measure(directory: Path, days: int, size_bytes: int) -> list[Day]:
         eraser = Eraser(engine, commits, deletions, metrics)
         tasks = [asyncio.create_task(committer.run()), asyncio.create_task(eraser.run())]
         try:
-            return [
-                await _a_day(engine, committer, keepers[day >= days // 2], deletions, now, day, Writer())
-                for day in range(days)
-            ]
+            for day in range(days):
+                yield await _a_day(engine, committer, keepers[day >= days // 2], deletions, now, day, Writer())
         finally:
             for task in tasks:
                 task.cancel()
@@ -227,6 +228,12 @@ async def _look(engine: Engine, day: int, most: int) -> Day:
     )
 
 
+async def _show(directory: Path, days: int, size_bytes: int) -> None:
+    async for day in measure(directory, days, size_bytes):
+        values = msgspec.structs.astuple(day)
+        click.echo("".join(f"{value:>9.1f}" if isinstance(value, float) else f"{value:>9}" for value in values))
+
+
 def _used() -> tuple[float, float, int]:
     """Resident and anonymous memory, MiB, and open files, of this process."""
     status = dict(re.findall(r"^(\w+):\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE))
@@ -241,13 +248,10 @@ def _used() -> tuple[float, float, int]:
 def main(days: int, size_mib: int) -> None:
     """Go through many days in a few minutes, and print how it stands at the end of each."""
     began_s = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="logboom-longrun-") as name:
-        found = asyncio.run(measure(Path(name), days, size_mib << 20))
     titles = ("day", "days", "kube", "records", "markers", "MiB", "most", "parts", "dirs", "RSS", "anon", "fds", "torn")
     click.echo("".join(f"{title:>9}" for title in titles))
-    for day in found:
-        values = msgspec.structs.astuple(day)
-        click.echo("".join(f"{value:>9.1f}" if isinstance(value, float) else f"{value:>9}" for value in values))
+    with tempfile.TemporaryDirectory(prefix="logboom-longrun-") as name:
+        asyncio.run(_show(Path(name), days, size_mib << 20))
     click.echo(f"{days * 24} hours in {time.monotonic() - began_s:.0f} s")
 
 

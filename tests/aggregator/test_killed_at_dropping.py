@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 KILLS: Final = 2
 PARTS: Final = 6
 # Of each file and part. Every fourth has the secret.
-ROWS: Final = 4_000
-LINE: Final = 200
+ROWS: Final = 800
+LINE: Final = 1_000
 SECRET: Final = b"AKIA"
 NOW_NS: Final = time.time_ns() // DAY_NS * DAY_NS
 TODAY, YESTERDAY, BEFORE, LONG_AGO = (NOW_NS - n * DAY_NS for n in (0, 1, 3, 9))
