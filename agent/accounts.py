@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from agent.forecast import KUBELET_LOOKS_EVERY_S, RATE_LEAST, Rotation, WriteRate, forecast_s
 from agent.lines import Format
@@ -27,6 +27,24 @@ ON_ITS_WAY_S: Final = 5.0
 WARN_BELOW_S: Final = 60.0
 # The same container is named at most so often.
 _WARN_EVERY_S: Final = 60.0
+
+
+class Lag(NamedTuple):
+    """What is in files and not committed: ``bytes``, and for how many ``seconds``, at least, the oldest has been there.
+
+    ``unplaced``: files of which it is not known what is committed; they are not in ``bytes``. ``of_unknown_age``: bytes
+    that may be older than ``seconds``.
+    """
+
+    bytes: int
+    seconds: float
+    unplaced: int
+    of_unknown_age: int
+
+    @property
+    def is_known(self) -> bool:
+        """Whether ``bytes`` is an answer: nothing is none, as long as there are files of which nobody knows."""
+        return self.bytes > 0 or not self.unplaced
 
 
 class Account:
@@ -67,7 +85,7 @@ class Account:
                     pod=f"{container.namespace}/{container.pod}",
                     container=container.name,
                     in_s=f"{self.forecast_s:.0f}",
-                    lag_bytes=lag(files, now_s)[0],
+                    lag_bytes=lag(files, now_s).bytes,
                     writes_per_s=f"{self.rate.per_s:.0f}",
                 ),
             )
@@ -134,15 +152,18 @@ class Accounts:
         return least_s
 
 
-def lag(files: Iterable[LogFile], now_s: float) -> tuple[int, float]:
-    """Bytes in ``files`` that are not committed, and for how many seconds, at least, the oldest has been there."""
-    total, since_s = 0, now_s
+def lag(files: Iterable[LogFile], now_s: float) -> Lag:
+    """What lags in ``files``."""
+    total, since_s, unplaced, of_unknown_age = 0, now_s, 0, 0
     for file in files:
         behind = file.lag_bytes
-        if behind:
+        if behind and file.is_unplaced:
+            unplaced += 1
+        elif behind:
             total += behind
             since_s = min(since_s, file.behind_since_s)
-    return total, now_s - since_s
+            of_unknown_age += max(0, min(behind, file.found_bytes - file.committed))
+    return Lag(total, now_s - since_s, unplaced, of_unknown_age)
 
 
 def _forecast_s(rotation: Rotation, files: Sequence[LogFile], rate: float | None, now_s: float) -> float | None:
@@ -158,7 +179,7 @@ def _forecast_s(rotation: Rotation, files: Sequence[LogFile], rate: float | None
         return None
     running = listed[-1].entry.generation.restart
     mine = [file for file in listed if file.entry.generation.restart == running]
-    unread = (i for i, file in enumerate(mine) if lag([file], now_s)[1] >= ON_ITS_WAY_S)
+    unread = (i for i, file in enumerate(mine) if lag([file], now_s).seconds >= ON_ITS_WAY_S)
     oldest = next(unread, None)
     if oldest is None:
         return None

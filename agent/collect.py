@@ -78,7 +78,8 @@ class Collector:
         self._read_s: float | None = None
         self._readable = False
         self._stopping = False
-        self._store = ""
+        # Whose positions the files have; empty before the first answer.
+        self.store = ""
         self.epoch = 0
 
     async def run(self) -> None:
@@ -143,6 +144,9 @@ class Collector:
             # Opened at once, also while nothing is read because nothing is committed: what is open can still be read
             # after it was deleted.
             self._tail.look()
+            if not self._tail.is_scanned:
+                self._tail.is_scanned = True  # there are none
+                self._tail.measure()
 
         async with self._lock:
             await self._in_thread(update)
@@ -171,12 +175,12 @@ class Collector:
         Whether reading went back because it does not.
         """
         async with self._lock:
-            if self._store and answer.store != self._store:
+            if self.store and answer.store != self.store:
                 _log.info("the aggregator or its store is another one, asking where to read on")
                 self._metrics.store_changes.inc()
                 self._discard()
                 self._tail.displace()
-            self._store = answer.store
+            self.store = answer.store
             behind = any(answer.committed.get(source, 0) < end for source, end in (ends or {}).items())
             # Nearly every answer only confirms what was sent; to open and place files is left to the thread.
             others = self._tail.advance(answer.committed)

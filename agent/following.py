@@ -22,6 +22,7 @@ from agent.identity import lost_source_of
 from agent.logfile import LogFile, Loss
 from agent.succession import in_order, is_compressed_in, part
 from service.logs import fields
+from wire.codec import POSITION_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -247,6 +248,8 @@ class Following:
         siblings = self.directories.get(listing.directory)
         treatment = siblings[0].treatment if siblings else self._rules.treatment(listing.container)
         file = kind(listing.directory, listing.container, entry, treatment)
+        if siblings is None:  # else it has come since they were looked at
+            file.found_bytes = POSITION_MAX if entry.generation.gzip else entry.size
         # It was declared lost because it was renamed just when its directory was listed.
         self.gaps.cancel(self._lost_source(file), entry.size)
         return file

@@ -52,10 +52,10 @@ class Heart:
         while True:
             await asyncio.sleep(pause_s * (0.5 + self._random.random()))
             pause_s = EVERY_S
-            containers = await self._collector.read(_states)
-            await self._send(self._heartbeat(containers))
+            is_scanned, containers = await self._collector.read(lambda tail: (tail.is_scanned, _states(tail)))
+            await self._send(self._heartbeat(containers, is_scanned=is_scanned))
 
-    def _heartbeat(self, containers: tuple[ContainerState, ...]) -> Heartbeat:
+    def _heartbeat(self, containers: tuple[ContainerState, ...], *, is_scanned: bool) -> Heartbeat:
         return Heartbeat(
             self._origin.cluster,
             self._origin.node,
@@ -68,6 +68,9 @@ class Heart:
             self._trouble()[:TEXT_MAX],  # it may be what a proxy said, at whatever length
             containers[:CONTAINERS_MAX],
             max(0, len(containers) - CONTAINERS_MAX),
+            sum(container.unplaced_files for container in containers),
+            not is_scanned,
+            self._collector.store[:TEXT_MAX],
         )
 
     async def _send(self, heartbeat: Heartbeat) -> None:
@@ -88,7 +91,7 @@ def _states(tail: Tail) -> tuple[ContainerState, ...]:
 
 def _state(account: Account, files: list[LogFile], now_s: float) -> ContainerState:
     container = files[0].container
-    lag_bytes, lag_s = lag(files, now_s)
+    found = lag(files, now_s)
     return ContainerState(
         container.namespace,
         container.pod,
@@ -96,7 +99,9 @@ def _state(account: Account, files: list[LogFile], now_s: float) -> ContainerSta
         container.name,
         len(files),
         sum(file.size for file in files),
-        lag_bytes,
-        round(lag_s, 3),
+        found.bytes,
+        round(found.seconds, 3),
         account.lost_bytes,
+        found.unplaced,
+        found.of_unknown_age,
     )

@@ -61,6 +61,7 @@ class LogFile:
         "entry",
         "fd",
         "format",
+        "found_bytes",
         "grown_s",
         "held",
         "held_until_s",
@@ -128,6 +129,8 @@ class LogFile:
         # Bytes below `behind_of` were there at `behind_since_s`, and are not all committed; see `note_lag`.
         self.behind_of = 0
         self.behind_since_s = now
+        # Bytes below were there when it was found, or when its store became another: for how long, nobody knows.
+        self.found_bytes = 0
         self.retry_s = now  # not opened again before, after it could not be
 
     def open(self) -> None:
@@ -222,11 +225,12 @@ class LogFile:
         self.mark = b""
         self.size = os.lseek(self.descriptor, 0, os.SEEK_END)
         self.is_copy = self.spoilt = False
-        self.read = self.searched = self.shipped = self.committed = self.behind_of = 0
+        self.read = self.searched = self.shipped = self.committed = self.behind_of = self.found_bytes = 0
 
     def displace(self) -> None:
         """Wait to be told where to read on; what is open will be read again."""
         self.placed = False
+        self.found_bytes = self.whole
         self.assembly = Assembly()
         self.hold(b"")
 
@@ -311,9 +315,17 @@ class LogFile:
         return 0 if self.is_copy or self.spoilt else max(0, self.size - self.whole)
 
     @property
+    def is_unplaced(self) -> bool:
+        """Whether nobody has said yet how much of it is committed, so that `lag_bytes` is only the most it can be.
+
+        Of one that cannot be read before it is known, nothing was ever read.
+        """
+        return not self.placed and (self.source is not None or self.loss is not Loss.UNREADABLE)
+
+    @property
     def lag_bytes(self) -> int:
         """What could be committed and is not: whole lines. What is left of a file that is spoilt is lost."""
-        return 0 if self.is_copy or self.is_lost else max(0, self.whole - self.committed)
+        return 0 if self.is_copy or self.is_lost else max(0, self.whole - (self.committed if self.placed else 0))
 
     @property
     def is_lost(self) -> bool:

@@ -116,11 +116,20 @@ class Metrics:
         )
         self.open_files = Gauge("logboom_agent_open_files", "Log files held open.", registry=registry)
         self.lag_bytes = Gauge(
-            "logboom_agent_lag_bytes", "Bytes of whole lines in log files, not yet committed.", registry=registry
+            "logboom_agent_lag_bytes",
+            "Bytes of whole lines in log files, not yet committed; NaN while none are known of, but not of all files.",
+            registry=registry,
         )
+        self.lag_bytes.set(math.nan)
         self.lag_seconds = Gauge(
             "logboom_agent_lag_seconds",
-            "For how long, at least, the oldest byte not yet committed has been in its file.",
+            "For how long, at least, the oldest byte not yet committed has been in its file; NaN as the bytes.",
+            registry=registry,
+        )
+        self.lag_seconds.set(math.nan)
+        self.unplaced_files = Gauge(
+            "logboom_agent_unplaced_files",
+            "Log files of which the aggregator has not said yet what is stored; their bytes are not in the lag.",
             registry=registry,
         )
         self.rotation_forecast = Gauge(

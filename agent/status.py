@@ -13,7 +13,7 @@ from agent.accounts import lag
 from service.web import add_health, add_metrics, errors_as_json, json_response
 
 if TYPE_CHECKING:
-    from agent.accounts import Account
+    from agent.accounts import Account, Lag
     from agent.batch import Origin
     from agent.collect import Collector
     from agent.logfile import LogFile
@@ -36,8 +36,8 @@ class FileStatus(msgspec.Struct, frozen=True):
     """One followed file. Sizes and offsets in bytes; ``source``: 32 hex digits, empty before its first line is there.
 
     ``lag_bytes``: of whole lines that are not committed; ``lag_seconds``: for how long, at least, the oldest of them
-    has been in the file. ``unfinished_bytes``: of a last line that has no end yet. ``damaged``: what cannot be unpacked
-    of it is lost, a gap record says so.
+    has been in the file; both null while the aggregator has not said what it has of it. ``unfinished_bytes``: of a last
+    line that has no end yet. ``damaged``: what cannot be unpacked of it is lost, a gap record says so.
     """
 
     path: str
@@ -49,8 +49,8 @@ class FileStatus(msgspec.Struct, frozen=True):
     size: int
     read: int
     committed: int
-    lag_bytes: int
-    lag_seconds: float
+    lag_bytes: int | None
+    lag_seconds: float | None
     open: bool
     deleted: bool
     unfinished_bytes: int
@@ -60,7 +60,9 @@ class FileStatus(msgspec.Struct, frozen=True):
 class ContainerStatus(msgspec.Struct, frozen=True):
     """One container. Bytes read, committed and lost are counted since the agent began to follow it.
 
-    ``lag_seconds``: as for files, of its oldest byte. ``write_rate``: bytes a second, smoothed over half a minute.
+    ``lag_seconds``: as for files, of its oldest byte. ``unplaced_files``: of which it is not known what is committed;
+    they do not count, and where no others lag, both are null. ``of_unknown_age``: of ``lag_bytes``, those that were
+    there before the agent, or the store. ``write_rate``: bytes a second, smoothed over half a minute.
     ``forecast_seconds``: until the first of its bytes that are not committed is rotated away, as if no more were
     committed; null if it does not write, or has nothing older than `ON_ITS_WAY_S` that is not committed.
     """
@@ -70,8 +72,10 @@ class ContainerStatus(msgspec.Struct, frozen=True):
     uid: str
     container: str
     files: int
-    lag_bytes: int
-    lag_seconds: float
+    unplaced_files: int
+    lag_bytes: int | None
+    lag_seconds: float | None
+    of_unknown_age: int
     read_bytes: int
     committed_bytes: int
     lost_bytes: int
@@ -80,7 +84,10 @@ class ContainerStatus(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """The answer of `/status`. ``pods_dir``: an absolute path."""
+    """The answer of `/status`. ``pods_dir``: an absolute path.
+
+    ``lag_bytes``: null as in `ContainerStatus`, and before the first scan.
+    """
 
     node: str
     cluster: str
@@ -91,7 +98,8 @@ class Status(msgspec.Struct, frozen=True):
     refused: str
     inotify: bool
     inotify_trouble: str
-    lag_bytes: int
+    lag_bytes: int | None
+    unplaced_files: int
     excluded_containers: int
     files: tuple[FileStatus, ...]
     containers: tuple[ContainerStatus, ...]
@@ -110,6 +118,9 @@ def status_app(  # noqa: PLR0917 - one of each part, all different
     # As JSON can hold it: a name may be any bytes.
     pods_dir = str(Path(watch.pods_dir).absolute()).encode("utf-8", "backslashreplace").decode()
 
+    # Once it was known of all files where to read on: those that come later are found out about as they come.
+    is_placed = False
+
     async def not_ready() -> str | None:
         if not watch.scans:
             return watch.scan_trouble or f"{watch.pods_dir} has not been scanned yet"
@@ -118,18 +129,24 @@ def status_app(  # noqa: PLR0917 - one of each part, all different
             return f"the aggregator does not answer: {trouble}"
         if shipper.answered_s is None and positions.answered_s is None:
             return "the aggregator has not answered yet"
-        return None
+        nonlocal is_placed
+        unplaced = 0 if is_placed else (await collector.read(_lag)).unplaced
+        is_placed = not unplaced
+        return f"the aggregator has not said yet {_unplaced(unplaced)}" if unplaced else None
 
     async def remark() -> str | None:
         has_files = await collector.read(lambda tail: any(True for _ in tail.files()))
-        return None if has_files else f"no log files found below {watch.pods_dir} yet"
+        if not has_files:
+            return f"no log files found below {watch.pods_dir} yet"
+        unplaced = (await collector.read(_lag)).unplaced
+        return f"it is not known {_unplaced(unplaced)}" if unplaced else None
 
     async def welcome(request: web.Request) -> web.Response:
         return web.Response(text=_WELCOME.format(at=f"{request.scheme}://{request.host}", node=origin.node))
 
     async def status(_: web.Request) -> web.Response:
         files, containers = await collector.read(_seen)
-        behind = sum(file.lag_bytes for file in files)
+        found = await collector.read(_lag)
         trouble = shipper.trouble or positions.trouble
         return json_response(
             Status(
@@ -142,7 +159,8 @@ def status_app(  # noqa: PLR0917 - one of each part, all different
                 shipper.refused,
                 watch.has_inotify,
                 watch.trouble,
-                behind,
+                found.bytes if found.is_known and watch.scans else None,
+                found.unplaced,
                 watch.excluded,
                 files,
                 containers,
@@ -165,15 +183,17 @@ def _seen(tail: Tail) -> tuple[tuple[FileStatus, ...], tuple[ContainerStatus, ..
 
 def _container(account: Account, files: list[LogFile], now_s: float) -> ContainerStatus:
     container = files[0].container
-    lag_bytes, lag_s = lag(files, now_s)
+    found = lag(files, now_s)
     return ContainerStatus(
         container.namespace,
         container.pod,
         container.uid,
         container.name,
         len(files),
-        lag_bytes,
-        round(lag_s, 3),
+        found.unplaced,
+        found.bytes if found.is_known else None,
+        round(found.seconds, 3) if found.is_known else None,
+        found.of_unknown_age,
         account.read_bytes,
         account.committed_bytes,
         account.lost_bytes,
@@ -182,7 +202,18 @@ def _container(account: Account, files: list[LogFile], now_s: float) -> Containe
     )
 
 
+def _lag(tail: Tail) -> Lag:
+    return lag(tail.files(), time.monotonic())
+
+
+def _unplaced(files: int) -> str:
+    return f"what is stored of {files} log file{'' if files == 1 else 's'}"
+
+
 def _file(file: LogFile, now_s: float) -> FileStatus:
+    lag_bytes = file.lag_bytes
+    is_known = not (lag_bytes and file.is_unplaced)
+    lag_s = round(now_s - file.behind_since_s, 3) if lag_bytes else 0.0
     return FileStatus(
         file.entry.path,
         file.container.namespace,
@@ -193,8 +224,8 @@ def _file(file: LogFile, now_s: float) -> FileStatus:
         file.size,
         file.read,
         file.committed,
-        file.lag_bytes,
-        round(now_s - file.behind_since_s, 3) if file.lag_bytes else 0.0,
+        lag_bytes if is_known else None,
+        lag_s if is_known else None,
         file.fd is not None,
         not file.listed,
         file.unfinished_bytes,

@@ -85,6 +85,8 @@ class Tail:
         self._carried: list[Round] = []
         self._unpacking = Unpacking()
         self._unfinished = Unfinished(record_bytes_max, self._following.set_aside, metrics)
+        # Whether it is known which files there are.
+        self.is_scanned = False
 
     def files(self) -> Iterator[LogFile]:
         """Every followed file."""
@@ -97,6 +99,7 @@ class Tail:
 
     def update(self, listing: Listing) -> None:
         """Follow what ``listing`` shows of a container: new files, renamed ones, those that went away."""
+        self.is_scanned = True
         self._following.update(listing)
         self._looking.written[listing.directory] = None
 
@@ -181,6 +184,7 @@ class Tail:
             file.displace()
         self._gaps.displace()
         self._unsettle()
+        self._measure_lag(self.files(), time.monotonic())
 
     def rewind(self) -> None:
         """Go back to what is committed, in every file: what was read since is forgotten."""
@@ -228,13 +232,20 @@ class Tail:
         self._metrics.files.set(len(files))
         self._metrics.open_files.set(len([file for file in files if file.fd is not None]))
         now_s = time.monotonic()
-        lag_bytes, lag_s = lag((file for mine in self._looking.restless() for file in mine), now_s)
-        self._metrics.lag_bytes.set(lag_bytes)
-        self._metrics.lag_seconds.set(lag_s)
+        if self.is_scanned:
+            # Who is to be looked over may be at rest no more.
+            restless = (file for mine in self._looking.restless() for file in mine)
+            self._measure_lag(files if self._following.unsettled else restless, now_s)
         self._metrics.rotation_forecast.set(self._accounts.measure(self._directories, self._looking.written, now_s))
         self._looking.written.clear()
         self._rates.measure(self._deferred, now_s)
         self._metrics.open_line_bytes.set(self._unfinished.held_bytes + self._holding.held_bytes)
+
+    def _measure_lag(self, files: Iterable[LogFile], now_s: float) -> None:
+        found = lag(files, now_s)
+        self._metrics.lag_bytes.set(found.bytes if found.is_known else math.nan)
+        self._metrics.lag_seconds.set(found.seconds if found.is_known else math.nan)
+        self._metrics.unplaced_files.set(found.unplaced)
 
     def close(self) -> None:
         """Close every file."""

@@ -129,6 +129,7 @@ class Watch:
         self._metrics.scan_seconds.observe(time.monotonic() - began_s)
         if listings:
             _log.debug("containers changed", extra=fields(containers=len(listings)))
+        if listings or not self.scans:
             await self._collector.update(listings)
         if not self.scans:
             self._tell_first(listings)

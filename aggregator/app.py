@@ -115,7 +115,7 @@ async def run(config: Config) -> None:
         limits = QueryLimits(
             time_s=config.query_time_s, memory_bytes=config.query_memory_bytes, concurrent=config.query_concurrent
         )
-        add_queries(app, engine, limits, registry, live=live)
+        add_queries(app, engine, limits, registry, live=live, store=store)
         add_deletions(app, engine, deletions, eraser)
         address = await stack.enter_async_context(serve(app, config.listen))
         if tokens is None and address.host not in _LOOPBACK:

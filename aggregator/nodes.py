@@ -39,9 +39,13 @@ class Node(msgspec.Struct, frozen=True):
 
 
 class Nodes:
-    """The last heartbeat of every node, those heard last at the end."""
+    """The last heartbeat of every node, those heard last at the end.
 
-    def __init__(self, registry: CollectorRegistry, clock: Callable[[], float] = time.time) -> None:
+    ``store``: whose figures those of agents should be, the value of `wire.answers.STORE_HEADER`; empty: anyone's.
+    """
+
+    def __init__(self, registry: CollectorRegistry, store: str = "", clock: Callable[[], float] = time.time) -> None:
+        self.store = store
         self._nodes: OrderedDict[tuple[str, str], Node] = OrderedDict()
         self._containers = 0
         self._said_s: float | None = None

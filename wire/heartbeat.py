@@ -32,7 +32,9 @@ class ContainerState(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``files``: how many are followed; ``node_bytes``: their size on the disk (compressed ones as they are);
     ``lag_bytes`` of them are not stored yet, for ``lag_seconds`` at least; ``lost_bytes``: known to be lost since the
-    agent began to follow it.
+    agent began to follow it. ``unplaced_files``: of which the agent does not know what is stored; they are not in
+    ``lag_bytes``. ``of_unknown_age``: of ``lag_bytes``, what was in the files when the agent found them, or learned
+    that the store is another one: it may have been there for much longer than ``lag_seconds``.
     """
 
     namespace: _Name
@@ -44,10 +46,16 @@ class ContainerState(msgspec.Struct, frozen=True, omit_defaults=True):
     lag_bytes: _Number = 0
     lag_seconds: _Seconds = 0.0
     lost_bytes: _Number = 0
+    unplaced_files: _Number = 0
+    of_unknown_age: _Number = 0
 
 
 class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One agent. ``up_seconds``: since it started; ``trouble``: why nothing is sent at the moment, if so."""
+    """One agent. ``up_seconds``: since it started; ``trouble``: why nothing is sent at the moment, if so.
+
+    ``starting``: it has not seen yet which files there are. ``store``: whose positions ``lag_bytes`` are counted from,
+    the value of `wire.answers.STORE_HEADER`; empty where none was heard of, and of agents of former versions.
+    """
 
     cluster: _Name
     node: Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_BYTES_MAX)]
@@ -60,6 +68,9 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
     trouble: _Text = ""
     containers: Annotated[tuple[ContainerState, ...], msgspec.Meta(max_length=CONTAINERS_MAX)] = ()
     containers_left_out: _Number = 0
+    unplaced_files: _Number = 0
+    starting: bool = False
+    store: _Text = ""
 
 
 _DECODER: Final = msgspec.json.Decoder(Heartbeat)

@@ -127,7 +127,7 @@ def _file(
     lag_s: float | None = 0.0 if lag_bytes == 0 else None
     if lag_bytes:
         # Its last line was there when it was written last; an agent that runs may know of older ones.
-        lag_s = round(max(0.0, now_s - found.modified_s, told.lag_seconds if told else 0.0), 1)
+        lag_s = round(max(0.0, now_s - found.modified_s, (told.lag_seconds if told else None) or 0.0), 1)
     return File(
         encodable(found.path),
         found.container.namespace,

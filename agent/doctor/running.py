@@ -24,7 +24,7 @@ class Followed(msgspec.Struct, frozen=True):
     path: str
     source: str = ""
     read: int = 0
-    lag_seconds: float = 0.0
+    lag_seconds: float | None = 0.0
     damaged: bool = False
 
 

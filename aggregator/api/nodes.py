@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 from aiohttp import web
@@ -23,7 +23,7 @@ from wire.answers import Refusal
 from wire.heartbeat import HEARTBEAT_BYTES_MAX, decode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from aggregator.api.accounting import QueryMetrics
     from aggregator.api.turnstile import Turnstile
@@ -39,7 +39,11 @@ GAPS_MAX: Final = 10_000
 
 
 class NodeState(msgspec.Struct, frozen=True):
-    """One node in the answer of ``/nodes``. ``silent``: not heard for `SILENT_AFTER_S`."""
+    """One node in the answer of ``/nodes``. ``silent``: not heard for `SILENT_AFTER_S`.
+
+    ``lag_bytes`` and ``lag_seconds`` leave out ``unplaced_files``, of which the agent does not know what is stored;
+    they are null where it knows of nothing that lags, but not of all files.
+    """
 
     cluster: str
     node: str
@@ -50,8 +54,9 @@ class NodeState(msgspec.Struct, frozen=True):
     up_seconds: float
     files: int
     containers: int
-    lag_bytes: int
-    lag_seconds: float
+    unplaced_files: int
+    lag_bytes: int | None
+    lag_seconds: float | None
     trouble: str
 
 
@@ -73,10 +78,11 @@ class GapCount(msgspec.Struct, frozen=True):
 class Completeness(msgspec.Struct, frozen=True):
     """One container: what its node has, as its agent said last, and what is stored.
 
-    ``node_bytes`` and ``lag_bytes`` are null where no agent speaks of it any more; ``lost_bytes``: that its agent knows
-    to be lost since it follows the container. ``complete``: true where nothing of it is missing; false where there are
-    gaps, something was unread for longer than a commit takes, or not every gap has room in the answer; null where
-    nobody knows: its node is not heard. ``doubts``: every reason why it is not true.
+    ``node_bytes`` and ``lag_bytes`` are null where no agent speaks of it any more, ``lag_bytes`` also as in
+    `NodeState`. ``lost_bytes``: that its agent knows to be lost since it follows the container. ``complete``: true
+    where nothing of it is missing; false where there are gaps, something was unread for longer than a commit takes, or
+    not every gap has room in the answer; null where nobody knows: its node is not heard, or does not know itself.
+    ``doubts``: every reason why it is not true.
     """
 
     cluster: str
@@ -155,12 +161,22 @@ class NodeHandlers:
                         raise
                     raise refusal from error
                 # In a thread: with the containers of a large cluster nothing else would be answered meanwhile.
-                found = await asyncio.to_thread(_joined, held, lost, self._nodes.all(), wanted.selector, time.time())
+                known = _Known(self._nodes.all(), self._nodes.store, time.time())
+                found = await asyncio.to_thread(_joined, held, lost, known, wanted.selector)
             return json_response(found)
+
+
+class _Known(NamedTuple):
+    """What is known of the nodes now, in the process that serves ``store``."""
+
+    nodes: tuple[Node, ...]
+    store: str
+    now_s: float
 
 
 def _node(node: Node, now_s: float) -> NodeState:
     heartbeat = node.heartbeat
+    is_known = _is_known(heartbeat) and not heartbeat.starting
     return NodeState(
         heartbeat.cluster,
         heartbeat.node,
@@ -171,16 +187,20 @@ def _node(node: Node, now_s: float) -> NodeState:
         heartbeat.up_seconds,
         heartbeat.files,
         len(heartbeat.containers) + heartbeat.containers_left_out,
-        heartbeat.lag_bytes,
-        heartbeat.lag_seconds,
+        heartbeat.unplaced_files,
+        heartbeat.lag_bytes if is_known else None,
+        heartbeat.lag_seconds if is_known else None,
         heartbeat.trouble,
     )
 
 
-def _joined(
-    held: list[ledger.Held], lost: list[ledger.Lost], nodes: Iterable[Node], selector: Selector, now_s: float
-) -> CompletenessList:
-    """What is stored and what ``nodes`` have, by container. Takes a second for every few hundred thousand of these."""
+def _is_known(of: ContainerState | Heartbeat) -> bool:
+    """Whether its lag is one: none is none only if it is known of all files what is stored."""
+    return of.lag_bytes > 0 or not of.unplaced_files
+
+
+def _joined(held: list[ledger.Held], lost: list[ledger.Lost], known: _Known, selector: Selector) -> CompletenessList:
+    """What is stored and what the nodes have, by container. Takes a second for every few hundred thousand of these."""
     stored = {_key(each): each for each in held}
     gaps: dict[_Key, list[GapCount]] = {}
     for each in lost:
@@ -189,21 +209,21 @@ def _joined(
     tests = [(_place(matcher), _test(matcher)) for matcher in selector.matchers if matcher.label != "stream"]
     on_nodes = {
         key: at
-        for node in nodes
+        for node in known.nodes
         for at in node.heartbeat.containers
         if _holds(tests, key := _key_on(node.heartbeat, at)) or key in stored
     }
     # In the same order as the store gives them, so that what is cut off is the end of the list.
     keys = sorted(stored.keys() | on_nodes.keys())
     are_all = len(lost) <= GAPS_MAX
-    heard = {(node.heartbeat.cluster, node.heartbeat.node): node for node in nodes}
+    heard = {(node.heartbeat.cluster, node.heartbeat.node): node for node in known.nodes}
     found = tuple(
         _complete(
             key,
             stored.get(key),
             on_nodes.get(key),
             gaps.get(key, []),
-            _unknown(heard.get(key[:2]), on_nodes.get(key), now_s),
+            _of_node(heard.get(key[:2]), known) or _of_container(heard.get(key[:2]), on_nodes.get(key)),
             are_all_gaps=are_all,
         )
         for key in keys[:CONTAINERS_MAX]
@@ -236,14 +256,27 @@ def _test(matcher: Matcher) -> Callable[[str], bool]:
     return lambda value: pattern.matches(value) is not matcher.op.negative
 
 
-def _unknown(node: Node | None, at: ContainerState | None, now_s: float) -> str:
-    """Why nobody knows what ``node`` has of a container, of which it said ``at`` last; empty if it is known."""
+def _of_node(node: Node | None, known: _Known) -> str:
+    """Why nobody knows what ``node`` has of any container; empty if it is known."""
     if node is None:
         return "node unknown: no agent of it was heard since this aggregator started, or for a day"
-    if now_s - node.seen_s > SILENT_AFTER_S:
+    if known.now_s - node.seen_s > SILENT_AFTER_S:
         return f"node silent: its agent was heard last at {rfc3339(int(node.seen_s * 1e9))}"
-    if at is None and node.heartbeat.containers_left_out:
-        return "left out: its agent has more containers than it tells of"
+    if node.heartbeat.starting:
+        return "node starting: its agent has not seen yet which files there are"
+    if known.store and node.heartbeat.store not in {"", known.store}:
+        return "store changed: its agent spoke last of what was stored before; it asks anew within seconds"
+    return ""
+
+
+def _of_container(node: Node | None, at: ContainerState | None) -> str:
+    """Why ``node``, which is heard, does not know what it has of a container, of which it said ``at`` last."""
+    if node is not None and at is None:
+        return "left out: its agent has more containers than it tells of" if node.heartbeat.containers_left_out else ""
+    if at is not None and at.unplaced_files:
+        return f"positions unknown: its agent has not been told yet what is stored of {at.unplaced_files} of its files"
+    if at is not None and at.of_unknown_age:
+        return f"age unknown: {at.of_unknown_age} bytes that are not stored were there before its agent, or the store"
     return ""
 
 
@@ -266,8 +299,8 @@ def _complete(
         *key,
         at.files if at else None,
         at.node_bytes if at else None,
-        at.lag_bytes if at else None,
-        at.lag_seconds if at else None,
+        at.lag_bytes if at and _is_known(at) else None,
+        at.lag_seconds if at and _is_known(at) else None,
         held.sources if held else 0,
         held.stored_bytes if held else 0,
         held.records if held else 0,

@@ -97,9 +97,13 @@ def add_queries(
     registry: CollectorRegistry,
     *,
     live: Live,
+    store: str = "",
     stall_s: float = STALL_S,
 ) -> None:
-    """Put into ``app`` what answers questions: ``/``, ``/query``, ``/labels``, ``/nodes`` and so on."""
+    """Put into ``app`` what answers questions: ``/``, ``/query``, ``/labels``, ``/nodes`` and so on.
+
+    ``store``: as for `aggregator.api.routes.application`; empty takes the figures of every agent for this store's.
+    """
     turnstile = Turnstile(limits.concurrent, limits.waiting, limits.time_s)
     observed = QueryMetrics(registry, turnstile)
     catalogue = Catalogue(engine, _engine_limits(limits, limits.time_s), turnstile, observed)
@@ -122,7 +126,7 @@ def add_queries(
     Loki(engine, _engine_limits(limits, limits.time_s), limits.answer_bytes, turnstile, observed).add_to(app)
     loki_tails = LokiTails(engine, live, export, turnstile, observed)
     app.router.add_get("/loki/api/v1/tail", loki_tails.get, allow_head=False)
-    known = Nodes(registry)
+    known = Nodes(registry, store)
     nodes = NodeHandlers(known, engine, _engine_limits(limits, limits.time_s), turnstile, observed)
     app.router.add_post("/v1/heartbeats", nodes.heartbeat)
     app.router.add_get("/nodes", nodes.nodes, allow_head=False)

@@ -57,6 +57,7 @@ class Aggregator:
         self.commit_at_most: int | None = None
         self.requests = 0
         self.positions_asked: list[bytes] = []
+        self.before_positions: Callable[[list[bytes]], Awaitable[None]] | None = None
         self._running = 0
         self.most_running = 0
         self.largest_bytes = 0
@@ -140,6 +141,8 @@ class Aggregator:
     async def _positions(self, request: web.Request) -> web.StreamResponse:
         sources = [bytes.fromhex(source) for source in request.query.getall("source", [])]
         self.positions_asked += sources
+        if self.before_positions is not None:
+            await self.before_positions(sources)
         return self.answer(sources)
 
     async def _heartbeat(self, request: web.Request) -> web.Response:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
+import math
 import os
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from agent import accounts
 from agent.unfinished import PATIENCE_S
-from tests.agent.tailing import Clock, TailedNode, cri
+from tests.agent.tailing import Clock, TailedNode, cri, pack
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -69,6 +72,7 @@ def test_half_a_line_does_not_lag_however_long_it_is_there(
     tailed.write(LIVE, b"ne\n")
     clock.forward(1)
     tailed.look()
+    tailed.place()
     clock.forward(2)
     found_bytes, found_s = lag(tailed)
     # Since it could be stored, not since it began.
@@ -100,6 +104,97 @@ def test_half_a_line_at_the_end_of_a_file_that_is_over_is_stored(tailed: TailedN
     tailed.overdue()
     file = tailed.file(ROTATED)
     assert (file.committed, file.unfinished_bytes, lag(tailed)) == (file.size, 0, (0, 0))
+
+
+def test_of_files_that_are_not_placed_it_is_not_known_whether_they_lag(tailed: TailedNode, clock: Clock) -> None:
+    tailed.tail.measure()
+    assert math.isnan(tailed.metric("lag_bytes")), "nothing was scanned yet"
+    tailed.write(LIVE, cri(1))
+    tailed.scan()
+    assert [math.isnan(figure) for figure in lag(tailed)] == [True, True]
+    assert tailed.metric("unplaced_files") == 1
+    tailed.settle()
+    assert (lag(tailed), tailed.metric("unplaced_files")) == ((0, 0), 0)
+    clock.forward(60)
+    tailed.look()  # at rest
+    tailed.tail.displace()
+    for _ in range(2):
+        assert math.isnan(tailed.metric("lag_bytes")), "the store may be another"
+        assert tailed.metric("unplaced_files") == 1
+        tailed.tail.measure()
+    tailed.write("a_pod_u1/api/0.log", cri(2))
+    tailed.settle()
+    assert (lag(tailed), tailed.metric("unplaced_files")) == ((0, 0), 0)
+
+
+def test_files_that_lag_are_told_of_while_others_are_not_placed(tailed: TailedNode) -> None:
+    tailed.write(LIVE, cri(1))
+    tailed.scan()
+    tailed.place()
+    tailed.write("a_pod_u1/api/0.log", cri(2))
+    tailed.scan()
+    assert (lag(tailed)[0], tailed.metric("unplaced_files")) == (len(cri(1)), 1)
+
+
+def test_how_old_bytes_are_that_were_there_before_the_agent_nobody_knows(tailed: TailedNode, clock: Clock) -> None:
+    def of_unknown_age() -> int:
+        ((_, files),) = tailed.tail.containers()
+        return accounts.lag(files, clock.now_s).of_unknown_age
+
+    tailed.write(LIVE, cri(1), cri(2))
+    pack(tailed.write(ROTATED, cri(0)))
+    tailed.scan()
+    tailed.place()
+    assert of_unknown_age() == lag(tailed)[0] > len(cri(1) + cri(2)), "the compressed one counts, too"
+    tailed.settle()
+    assert of_unknown_age() == 0
+    tailed.write(LIVE, cri(3))
+    (tailed.root / LIVE).rename(tailed.root / f"{LIVE}.20230405-022935")
+    tailed.write(LIVE, cri(4))
+    tailed.scan()
+    tailed.place()
+    assert (of_unknown_age(), lag(tailed)[0]) == (0, len(cri(3) + cri(4))), "the agent saw them come"
+    tailed.settle()
+    tailed.committed.clear()
+    tailed.tail.displace()
+    tailed.look()
+    tailed.place()
+    assert of_unknown_age() == lag(tailed)[0] > 0
+
+
+async def test_an_agent_is_ready_once_it_is_told_what_is_stored_of_its_files(
+    node: Node,
+    aggregator: Aggregator,
+    until: Callable[[Callable[[], bool]], Awaitable[None]],
+    get: Callable[[str], Awaitable[tuple[int, bytes]]],
+) -> None:
+    node.write(LIVE, cri(1).rstrip())
+    told = asyncio.Event()
+
+    async def late(sources: list[bytes]) -> None:
+        if sources:
+            await told.wait()
+
+    aggregator.before_positions = late
+    async with node.agent() as url:
+        await until(lambda: bool(aggregator.positions_asked))
+        status = json.loads((await get(f"{url}/status"))[1])
+        assert (status["lag_bytes"], status["unplaced_files"]) == (None, 1)
+        (file,) = status["files"]
+        (container,) = status["containers"]
+        assert [(of["lag_bytes"], of["lag_seconds"]) for of in (file, container)] == [(None, None)] * 2
+        assert container["unplaced_files"] == 1
+        assert (await get(f"{url}/readyz"))[0] == 503
+        told.set()
+        await until(lambda: aggregator.bodies() == [b"line 1"])
+        assert (await get(f"{url}/readyz")) == (200, b"ok\n")
+        told.clear()
+        aggregator.positions_asked.clear()
+        node.write("a_pod_u1/api/0.log", cri(2).rstrip())
+        await until(lambda: bool(aggregator.positions_asked))
+        code, text = await get(f"{url}/readyz")
+        assert (code, text) == (200, b"ok: it is not known what is stored of 1 log file\n")
+        told.set()
 
 
 async def test_status_tells_half_a_line_and_damage_from_lag(

@@ -137,7 +137,7 @@ class Cluster:
     @staticmethod
     def committed(files: list[dict[str, Any]]) -> dict[str, int]:
         """Size of every file in a status of which nothing is left to be committed."""
-        done = [file for file in files if not (file["deleted"] or file["lag_bytes"])]
+        done = [file for file in files if not file["deleted"] and file["lag_bytes"] == 0]
         return {os.path.realpath(file["path"]): int(file["size"]) for file in done}
 
     def plain_files(self) -> dict[str, int]:

@@ -43,9 +43,22 @@ def with_container(**values: object) -> bytes:
 def test_the_longest_of_everything_is_taken() -> None:
     name = "x" * NAME_BYTES_MAX
     most = POSITION_MAX
-    state = ContainerState(name, name, name, name, most, most, most, 1e300, most)
+    state = ContainerState(name, name, name, name, most, most, most, 1e300, most, most, most)
     longest = Heartbeat(
-        name, name, name, name, 1e300, POSITION_MAX, POSITION_MAX, 1e300, "x" * TEXT_MAX, (state,) * 2, POSITION_MAX
+        name,
+        name,
+        name,
+        name,
+        1e300,
+        POSITION_MAX,
+        POSITION_MAX,
+        1e300,
+        "x" * TEXT_MAX,
+        (state,) * 2,
+        POSITION_MAX,
+        most,
+        starting=True,
+        store="x" * TEXT_MAX,
     )
     assert decode(encode(longest)) == longest
 

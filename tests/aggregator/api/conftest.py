@@ -35,11 +35,12 @@ def asking(
     """Serves the query side with these limits, until the context ends."""
 
     @contextlib.asynccontextmanager
-    async def open_(limits: QueryLimits, stall_s: float = STALL_S) -> AsyncIterator[Address]:
+    async def open_(limits: QueryLimits, stall_s: float = STALL_S, store: str = "") -> AsyncIterator[Address]:
         registry = CollectorRegistry()
         figures.append(registry)
         app = web.Application(middlewares=[errors_as_json(registry)])
-        add_queries(app, engine, limits, registry, live=Live(engine, await Commits.read(engine)), stall_s=stall_s)
+        live = Live(engine, await Commits.read(engine))
+        add_queries(app, engine, limits, registry, live=live, store=store, stall_s=stall_s)
         async with serve(app, Address("127.0.0.1", 0)) as address:
             yield address
 

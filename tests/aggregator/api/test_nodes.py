@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
+from msgspec.structs import replace
 
 from aggregator.api import nodes
 from aggregator.api.nodes import CompletenessList, NodeList
@@ -64,6 +65,7 @@ async def test_nodes_are_those_that_were_heard(client: aiohttp.ClientSession) ->
         "up_seconds": 3.0,
         "files": 4,
         "containers": 3,
+        "unplaced_files": 0,
         "lag_bytes": 0,
         "lag_seconds": 0.2,
         "trouble": "",
@@ -227,6 +229,44 @@ async def test_of_nodes_that_are_silent_or_unknown_it_is_not_known_whether_all_i
         "deleted-0": (None, ("node silent",)),
         "gap-0": (False, ("gaps", "node silent")),
     }
+
+
+HERE = ContainerState("shop", "here-0", "u", "app", 1, 9)
+
+
+@pytest.mark.parametrize(
+    ("state", "of_node", "lag", "complete", "doubts"),
+    [
+        ({}, {}, 0, True, []),
+        ({"lag_bytes": 5, "lag_seconds": 1.1}, {}, 5, True, []),
+        ({"unplaced_files": 1}, {}, None, None, ["positions unknown"]),
+        ({"unplaced_files": 1, "lag_bytes": 5, "lag_seconds": 9.0}, {}, 5, False, ["behind", "positions unknown"]),
+        ({"lag_bytes": 5, "lag_seconds": 1.1, "of_unknown_age": 4}, {}, 5, None, ["age unknown"]),
+        ({}, {"starting": True}, 0, None, ["node starting"]),
+        ({}, {"store": "a/1"}, 0, True, []),
+        ({}, {"store": "a/2"}, 0, None, ["store changed"]),
+    ],
+)
+async def test_nothing_is_complete_of_which_its_agent_does_not_know_itself(
+    asking: Callable[..., AbstractAsyncContextManager[Address]],
+    put: Put,
+    state: dict[str, Any],
+    of_node: dict[str, Any],
+    lag: int | None,
+    complete: bool | None,  # noqa: FBT001 - a column of the table
+    doubts: list[str],
+) -> None:
+    await put([{"ts": NOW_NS, "source": b"1" * 16, "position": 9, "body": b"a", "pod": "here-0"}])
+    container = replace(HERE, **state)
+    heartbeat = Heartbeat("test", "node-1", "node-1-1", "9.9.9", 3.0, containers=(container,))
+    heartbeat = replace(heartbeat, lag_bytes=container.lag_bytes, unplaced_files=container.unplaced_files, **of_node)
+    async with asking(QueryLimits(), store="a/1") as address, aiohttp.ClientSession(address.url) as client:
+        await say(client, encode(heartbeat))
+        (found,) = (await ask(client, "/completeness"))["containers"]
+        assert (found["lag_bytes"], found["complete"]) == (lag, complete)
+        assert [doubt.partition(":")[0] for doubt in found["doubts"]] == doubts
+        (node,) = (await ask(client, "/nodes"))["nodes"]
+        assert node["lag_bytes"] == (None if of_node.get("starting") else lag)
 
 
 @pytest.mark.parametrize(
