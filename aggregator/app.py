@@ -51,6 +51,7 @@ _log = logging.getLogger(__name__)
 # deletions), one for tails.
 _OWN_CONNECTIONS: Final = 5
 _SAMPLE_EVERY_S: Final = 30.0
+_LOOK_AT_STORE_EVERY_S: Final = 2.0
 # A probe waits about as long (the default of Kubernetes is one second).
 _READY_TIME_S: Final = 1.0
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -98,7 +99,7 @@ async def run(config: Config) -> None:
         eraser = Eraser(engine, commits, deletions, metrics)
         batches = Batches(committer, Admission(config.ingest_memory_bytes), metrics)
         stack.push_async_callback(batches.close)
-        housekeeping = [retention.run(), eraser.run()]
+        housekeeping = [retention.run(), eraser.run(), _watch(engine)]
         if terms.rules:
             housekeeping.append(retention.run_namespaces())
         for task in (*housekeeping, _sample(engine, positions, metrics), live.run(), committer.run()):
@@ -108,7 +109,8 @@ async def run(config: Config) -> None:
             positions=positions,
             store=store,
             tokens=tokens,
-            not_ready=lambda: _not_ready(engine, committer),
+            not_ready=lambda: _not_ready(engine),
+            remark=lambda: _remark(committer),
             metrics=metrics,
             registry=registry,
         )
@@ -139,8 +141,12 @@ async def _running(work: Coroutine[None, None, None], stop: asyncio.Event) -> As
             await task
 
 
-async def _not_ready(engine: Engine, committer: Committer) -> str | None:
-    """Why the aggregator is of no use right now, if so."""
+async def _not_ready(engine: Engine) -> str | None:
+    """Why the aggregator is of no use right now, if so.
+
+    Not that it commits nothing: agents wait and come back by themselves, and queries are answered, but not by one whose
+    address Kubernetes takes away because it is not ready.
+    """
     try:
         async with asyncio.timeout(_READY_TIME_S):
             await asyncio.to_thread(engine.check)
@@ -151,7 +157,24 @@ async def _not_ready(engine: Engine, committer: Committer) -> str | None:
         return str(error)
     except StoreError as error:
         return f"the store does not answer: {error}"
-    return committer.failing()
+    return None
+
+
+async def _remark(committer: Committer) -> str | None:
+    """What is wrong, though queries are answered."""
+    why = committer.refused()
+    return f"queries are answered, but batches are refused: {why}" if why else None
+
+
+async def _watch(engine: Engine) -> None:
+    """Say in the log, once, that the store was taken away; nothing brings it back."""
+    while True:
+        await asyncio.sleep(_LOOK_AT_STORE_EVERY_S)
+        try:
+            await asyncio.to_thread(engine.check)
+        except StoreGoneError as error:
+            _log.error("nothing is answered or committed any more", extra=fields(reason=error))
+            await asyncio.get_running_loop().create_future()
 
 
 async def _find_holes(engine: Engine, positions: Positions, metrics: Metrics) -> None:

@@ -36,6 +36,7 @@ def application(
     store: str,
     tokens: Tokens | None,
     not_ready: Callable[[], Awaitable[str | None]],
+    remark: Callable[[], Awaitable[str | None]],
     metrics: Metrics,
     registry: CollectorRegistry,
 ) -> web.Application:
@@ -46,7 +47,7 @@ def application(
     app = web.Application(middlewares=[errors_as_json(registry), _token_required(tokens, metrics)])
     app.router.add_post("/v1/batches", batches.post)
     app.router.add_get("/v1/positions", positions_handler(positions))
-    add_health(app, not_ready)
+    add_health(app, not_ready, remark)
     add_metrics(app, registry)
 
     async def name_store(request: web.Request, response: web.StreamResponse) -> None:

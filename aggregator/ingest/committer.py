@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 import logging
 import time
 from collections import OrderedDict, deque
@@ -57,9 +58,9 @@ _SUSPECTS_MAX: Final = 10_000
 _MAKE_ROOM: Final = "free space, shorten --retention, set --retention-size, or lower --disk-reserve"
 RETRY_S: Final = 2
 RETRY_FULL_S: Final = 30
-# How long a failure is told to `failing`. A readiness probe that stayed red until the next success would cut off the
-# very agents whose requests could succeed.
-FAILING_S: Final = 10.0
+# For how long a failure is said to last, if nobody sends anything more: agents that were told to wait for
+# `RETRY_FULL_S` have been back by then, so it does not come and go with them.
+REFUSED_S: Final = 90.0
 
 # These say nothing about the requests in the group.
 _STORE_WIDE: Final = (StoreFullError, StoreGoneError, StoreBusyError, QueryMemoryError)
@@ -86,6 +87,16 @@ class Unavailable(msgspec.Struct, frozen=True):
 
 
 Outcome = Stored | Hole | Unavailable
+
+
+class Refused(enum.StrEnum):
+    """Why no batch is committed at the moment, as metrics name it."""
+
+    FULL = "disk full"
+    GONE = "store gone"
+    BUSY = "store busy"
+    FAILED = "failed"
+
 
 _STOPPING: Final = Unavailable("the aggregator is stopping", "send again when it is back", RETRY_S)
 
@@ -135,10 +146,13 @@ class Committer:
         self._wake = asyncio.Event()
         self._not_before = 0.0
         self._suspects: OrderedDict[tuple[str, str], None] = OrderedDict()
-        self._failed: tuple[float, str] | None = None
+        # The latest group was not committed: since when, why, and in words.
+        self._failed: tuple[float, Refused, str] | None = None
         self._stopped = False
         metrics.queued.set_function(lambda: len(self._waiting))
         metrics.positions.set_function(lambda: len(positions))
+        for why in Refused:
+            metrics.ingest_refused.labels(why).set_function(lambda why=why: float(self._refused_for(why)))
 
     async def commit(self, batch: Batch, size_bytes: int) -> Outcome:
         """Have ``batch``, ``size_bytes`` when decoded, committed with others. Cancelling gives up the answer only.
@@ -154,11 +168,14 @@ class Committer:
         self._wake.set()
         return await waiting.answer
 
-    def failing(self) -> str | None:
-        """Why commits fail, if the latest one did, and that not longer than `FAILING_S` ago."""
-        if self._failed is None or asyncio.get_running_loop().time() - self._failed[0] > FAILING_S:
+    def refused(self) -> str | None:
+        """Why batches are refused, if the latest commit failed, and that not longer than `REFUSED_S` ago."""
+        if self._failed is None or time.monotonic() - self._failed[0] > REFUSED_S:
             return None
-        return f"commits fail: {self._failed[1]}"
+        return self._failed[2]
+
+    def _refused_for(self, why: Refused) -> bool:
+        return self._failed is not None and self._failed[1] is why and self.refused() is not None
 
     async def run(self) -> None:
         """Commit group after group. Cancelled, it finishes the group it is at and turns away those who wait."""
@@ -284,7 +301,9 @@ class Committer:
         # An insert that failed may yet be in the store, and so may inserts before it.
         self._positions.forget(chunk.source for waiting in group for chunk in waiting.batch.chunks)
         self._streams.forget()
-        self._failed = (asyncio.get_running_loop().time(), str(error))
+        told = _unavailable(error)
+        why = _why(error)
+        self._failed = (time.monotonic(), why, str(error) if why is Refused.FAILED else told.reason)
         self._metrics.failures.labels(type(error).__name__).inc()
         found = fields(reason=error, requests=len(group), senders=_senders(group))
         _log.error("a group could not be committed", extra=found)
@@ -294,7 +313,19 @@ class Committer:
             while len(self._suspects) > _SUSPECTS_MAX:
                 self._suspects.popitem(last=False)
         for waiting in group:
-            _answer(waiting, _unavailable(error))
+            _answer(waiting, told)
+
+
+def _why(error: Exception) -> Refused:
+    match error:
+        case StoreFullError():
+            return Refused.FULL
+        case StoreGoneError():
+            return Refused.GONE
+        case StoreBusyError() | QueryMemoryError():
+            return Refused.BUSY
+        case _:
+            return Refused.FAILED
 
 
 def _unavailable(error: Exception) -> Unavailable:

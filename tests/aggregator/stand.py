@@ -180,7 +180,10 @@ async def serve_stand(
         batches = Batches(stand.committer, Admission(ingest_memory), stand.metrics, body_time_s)
 
         async def not_ready() -> str | None:
-            return stand.committer.failing()
+            return None
+
+        async def remark() -> str | None:
+            return stand.committer.refused()
 
         app = application(
             batches=batches,
@@ -188,6 +191,7 @@ async def serve_stand(
             store="store/boot",
             tokens=tokens,
             not_ready=not_ready,
+            remark=remark,
             metrics=stand.metrics,
             registry=stand.registry,
         )

@@ -37,6 +37,8 @@ class Process(msgspec.Struct):
 
     child: asyncio.subprocess.Process
     url: str
+    # What it has logged since it listens.
+    lines: list[str] = []
 
     async def stop(self, number: signal.Signals) -> int:
         with contextlib.suppress(ProcessLookupError):
@@ -67,8 +69,13 @@ async def running(store: Path, *arguments: str) -> AsyncIterator[Process]:
             assert line, "it ended before it listened"
             if " listening " in line:
                 url = line.split("address=")[1].split()[0]
-    drained = asyncio.create_task(child.stderr.read())
     process = Process(child, url)
+
+    async def drain(stderr: asyncio.StreamReader) -> None:
+        async for line in stderr:
+            process.lines.append(line.decode())
+
+    drained = asyncio.create_task(drain(child.stderr))
     try:
         yield process
     finally:
@@ -204,6 +211,9 @@ async def test_a_store_that_is_taken_away_from_under_it_is_told_and_takes_nothin
     async with running(tmp_path / "store") as process, aiohttp.ClientSession(process.url) as client:
         assert (await post(client, "", pack(batch(part("a", 0, [1], time=now)))))[0] == 200
         take_away(tmp_path / "store")
+        async with asyncio.timeout(DEADLINE_S):
+            while not any(" ERROR " in line and "was emptied or replaced" in line for line in process.lines):
+                await asyncio.sleep(0.05)
         for path in ("/readyz", "/query", "/query?limit=0", "/labels", "/v1/positions?source=" + source("b").hex()):
             async with client.get(path) as answer:
                 assert answer.status == 503, path

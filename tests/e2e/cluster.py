@@ -106,6 +106,13 @@ class Cluster:
             assert response.status == 200
             return msgspec.json.decode(await response.read(), type=dict[str, Any])
 
+    async def ready(self) -> str:
+        """What the aggregator says of itself at `/readyz`, which must be that it is ready."""
+        assert self.aggregator
+        async with self.session.get(f"{self.aggregator.address}/readyz") as response:
+            assert response.status == 200
+            return await response.text()
+
     async def until(self, condition: Callable[[], Awaitable[bool]], deadline_s: float = DEADLINE_S) -> None:
         """Wait until ``condition`` holds, or fail with the last lines that the processes wrote."""
         deadline = time.monotonic() + deadline_s

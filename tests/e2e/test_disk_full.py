@@ -56,6 +56,7 @@ async def test_a_full_disk_stops_batches_and_nothing_else(cluster: Cluster, disk
 
         await cluster.until(is_refused)
         assert await cluster.has_records()
+        assert "ok: queries are answered, but batches are refused: the store's disk is full" in await cluster.ready()
         # Killed in the middle of it, it comes up all the same.
         await cluster.kill_aggregator()
         await cluster.start_aggregator()

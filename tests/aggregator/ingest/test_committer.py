@@ -130,21 +130,23 @@ async def test_a_failing_store_answers_unavailable_and_heals(stand: Stand) -> No
     await stand.engine.execute(f"DETACH TABLE {LOGS}")
     (outcome,) = await stand.commit(batch(part("a", 1, [2])))
     assert isinstance(outcome, Unavailable)
-    assert (stand.committer.failing() or "").startswith("commits fail: ")
+    assert stand.committer.refused()
     await stand.engine.execute(f"ATTACH TABLE {LOGS}")
     assert await stand.commit(batch(part("a", 1, [2]))) == [Stored({A: 2})]
-    assert stand.committer.failing() is None
+    assert stand.committer.refused() is None
     assert await stand.stored() == [("a", 1), ("a", 2)]
 
 
 async def test_a_failure_is_told_for_a_while_only(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
     await stand.engine.execute(f"DETACH TABLE {LOGS}")
     await stand.commit(batch(part("a", 0, [1])))
-    assert stand.committer.failing()
-    monkeypatch.setattr(committer, "FAILING_S", 0.05)
+    assert stand.committer.refused()
+    assert stand.metric("ingest_refused", reason="failed") == 1
+    monkeypatch.setattr(committer, "REFUSED_S", 0.05)
     async with asyncio.timeout(10):
-        while stand.committer.failing():
+        while stand.committer.refused():
             await asyncio.sleep(0.01)
+    assert stand.metric("ingest_refused", reason="failed") == 0
 
 
 async def test_a_failure_between_two_inserts_leaves_nothing_twice(stand: Stand) -> None:
@@ -181,6 +183,9 @@ async def test_a_full_disk_says_so_and_casts_no_suspicion(stand: Stand) -> None:
     assert [outcome.reason for outcome in outcomes if isinstance(outcome, Unavailable)] == [
         "the store's disk is full, but for its reserve"
     ] * 2
+    assert stand.committer.refused() == "the store's disk is full, but for its reserve"
+    refused = {why: stand.metric("ingest_refused", reason=why) for why in committer.Refused}
+    assert [why for why, holds in refused.items() if holds] == ["disk full"]
     await stand.engine.execute(f"ALTER TABLE {LOGS} RESET SETTING min_free_disk_bytes_to_perform_insert")
     groups = stand.metric("group_requests_count")
     assert await stand.commit(*both) == [Stored({A: 1}), Stored({B: 1})]
