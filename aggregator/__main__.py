@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import sys
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from aggregator.app import run
 from aggregator.check.command import check
 from aggregator.config import command
 from aggregator.errors import StoreError
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from aggregator.config import Config
 
 
+# How long threads have to come to an end, once everything else has.
+END_WITHIN_S: Final = 0.5
+
+
 def _main(config: Config) -> None:
     configure(config.log_level, config.log_format)
     warn_of_unknown(main)
@@ -29,7 +34,16 @@ def _main(config: Config) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
-        asyncio.run(run(config))
+        # Not before it is known that the options are right: the engine takes a second to load.
+        from aggregator.app import run  # noqa: PLC0415
+
+        with asyncio.Runner() as runner:
+            runner.run(run(config))
+            # The store is closed, all that is promised is kept: what a thread still works out for a query that was
+            # ended is of use to nobody. It would be waited for.
+            timer = threading.Timer(END_WITHIN_S, os._exit, (0,))
+            timer.daemon = True
+            timer.start()
     except (StoreError, TokenFileError, OSError) as error:
         # Something outside is not as it has to be; one line says what, a traceback would hide it.
         reason = text_of(error) if isinstance(error, OSError) else error

@@ -54,6 +54,8 @@ def errors_as_json(registry: CollectorRegistry) -> Middleware:
         try:
             return await handler(request)
         except RefusedError as error:
+            if request.writer.output_size:
+                raise ConnectionAbortedError("the answer has begun already") from error
             return json_response(error.refusal, error.status, error.headers)
         except web.HTTPException as error:
             kept = {name: value for name, value in error.headers.items() if name in {"Allow", "Location"}}

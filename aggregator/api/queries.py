@@ -107,6 +107,11 @@ def add_queries(
     turnstile = Turnstile(limits.concurrent, limits.waiting, limits.time_s)
     observed = QueryMetrics(registry, turnstile)
     catalogue = Catalogue(engine, _engine_limits(limits, limits.time_s), turnstile, observed)
+
+    async def end_queries(_: web.Application) -> None:
+        turnstile.close()
+
+    app.on_shutdown.append(end_queries)
     app.router.add_get("/", welcome)
     app.router.add_get("/openapi.json", openapi_handler(limits.rows))
     queries = Queries(engine, limits, turnstile, observed, stall_s)

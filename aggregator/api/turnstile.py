@@ -33,6 +33,18 @@ class Turnstile:
         self._inside: Counter[str] = Counter()
         # Clients in the order in which they were last let in, or came; none of them without anybody waiting.
         self._queues: dict[str, deque[asyncio.Future[None]]] = {}
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._closed = False
+
+    def close(self) -> None:
+        """End who is inside, send away who waits and who comes: all of them are told that the server is stopping."""
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
+        for queue in self._queues.values():
+            for place in queue:
+                if not place.done():
+                    place.set_exception(_stopping())
 
     @property
     def waiting(self) -> int:
@@ -41,18 +53,30 @@ class Turnstile:
 
     @contextlib.asynccontextmanager
     async def enter(self, client: str | None = None) -> AsyncIterator[None]:
-        """Hold a place. Raises `RefusedError` if there is none to be had. Cancelling gives the place back.
+        """Hold a place. Raises `RefusedError` if there is none to be had, or after `close`. Cancelling gives it back.
 
         ``client``: who asks; those of whom nobody knows are one.
         """
         asking = client or ""
+        if self._closed:
+            raise _stopping()
         if self.running < self._concurrent and not self._queues:
             self._take(asking)
         else:
             await self._wait(asking)
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a place is held by a task")
+        self._tasks.add(task)
         try:
             yield
+        except asyncio.CancelledError:
+            if not self._closed:
+                raise
+            task.uncancel()
+            raise _stopping() from None
         finally:
+            self._tasks.discard(task)
             self.running -= 1
             self._inside -= Counter((asking,))
             self._let_in()
@@ -109,6 +133,12 @@ class Turnstile:
         place = self._queues[busiest].pop()
         if not place.done():
             place.set_exception(_busy("too many queries are waiting"))
+
+
+def _stopping() -> RefusedError:
+    return RefusedError(
+        503, Refusal("the aggregator is stopping", hint="ask again when it is back"), {"Retry-After": "2"}
+    )
 
 
 def _busy(error: str) -> RefusedError:

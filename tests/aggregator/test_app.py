@@ -19,6 +19,7 @@ from aggregator.app import run
 from aggregator.config import Config, command
 from aggregator.errors import StoreError
 from aggregator.store.engine import Engine
+from aggregator.store.schema import IS_RECORD, LOGS
 from tests.aggregator.records import HEADERS, Part, Record, batch, pack, part, source
 from wire.answers import STORE_HEADER, Committed
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DEADLINE_S = 30.0
+# Of the 30 s that Kubernetes gives, and the 10 s of Docker.
+STOP_S = 2.0
 SENDERS = 4
 ROWS = 500
 KILLS = 4
@@ -173,6 +176,57 @@ async def test_told_to_stop_it_finishes_its_commits_and_ends_well(tmp_path: Path
             Sum,
         )
     assert {f"s{i}" for i in stored} <= {one.name for one in sums}
+
+
+@pytest.fixture
+async def much(tmp_path: Path) -> Path:
+    """A store with a million records, in which a regex takes seconds, and Python minutes."""
+    path = tmp_path / "store"
+    async with running(path) as process, aiohttp.ClientSession() as client:
+        assert (await post(client, process.url, pack(batch(part("a", 0, [1], time=time.time_ns())))))[0] == 200
+        assert await process.stop(signal.SIGTERM) == 0
+    async with Engine.open(f"chdb://{path}", 1) as engine:
+        await engine.execute(
+            f"INSERT INTO {LOGS} (namespace, stream_id, ts, source, position, flags, body) "  # noqa: S608 - names of ours
+            "SELECT namespace, stream_id, ts, source, 2 + number, 0, "
+            "concat(toString(number), repeat(' lorem ipsum dolor sit amet', 12)) "
+            f"FROM {LOGS} AS one CROSS JOIN numbers(1000000) AS many WHERE {IS_RECORD}"
+        )
+    return path
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        'sum(count_over_time({namespace="shop"} | line_format "{{ .pod }} {{ .namespace }}" [1h]))',
+        'sum(count_over_time({namespace="shop"} |~ "(a|e|i|o)[a-z ]{1,200}(t|u)[a-z ]{1,200}z" [1h]))',
+        'topk(3, rate({namespace="shop"} | pattern "<n> <rest>" [1h]))',
+    ],
+    ids=["records", "sql", "labels"],
+)
+async def test_told_to_stop_it_ends_the_queries_that_run(much: Path, query: str) -> None:
+    async with running(much, "--query-time", "300s") as process, aiohttp.ClientSession(process.url) as client:
+        asking = asyncio.create_task(ask(client, query))
+        async with asyncio.timeout(DEADLINE_S):
+            while "logboom_aggregator_queries_running 1.0" not in await metrics_of(client):
+                await asyncio.sleep(0.01)
+        await asyncio.wait([asking], timeout=0.5)  # into the middle of it
+        assert not asking.done(), "it ended by itself"
+        began = time.monotonic()
+        assert await process.stop(signal.SIGTERM) == 0
+        assert time.monotonic() - began < STOP_S
+        status, told = await asking
+        assert (status, "the aggregator is stopping" in told) == (503, True)
+
+
+async def ask(client: aiohttp.ClientSession, query: str) -> tuple[int, str]:
+    async with client.get("/query", params={"q": query, "since": "2h", "step": "1m"}) as answer:
+        return answer.status, await answer.text()
+
+
+async def metrics_of(client: aiohttp.ClientSession) -> str:
+    async with client.get("/metrics") as answer:
+        return await answer.text()
 
 
 async def test_it_answers_probes_queries_and_metrics(tmp_path: Path) -> None:

@@ -123,3 +123,13 @@ async def test_a_place_given_to_whoever_is_cancelled_at_that_moment_goes_on() ->
     assert crowd.inside == ["c1"]
     await crowd.goes("c1")
     assert turnstile.running == 0
+
+
+async def test_closed_it_ends_who_is_inside_and_sends_everybody_away() -> None:
+    crowd = Crowd(Turnstile(1, 5, DEADLINE_S))
+    await crowd.comes("a1", "b1")
+    assert crowd.inside == ["a1"]
+    crowd.turnstile.close()
+    await crowd.comes("c1")
+    assert [crowd.sent_away(name) for name in ("a1", "b1", "c1")] == [True] * 3
+    assert (crowd.inside, crowd.turnstile.running, crowd.turnstile.waiting) == ([], 0, 0)
