@@ -86,3 +86,11 @@ def test_both_warn_of_variables_that_nobody_reads(tmp_path: Path, module: str) -
         f"{told}=LOGBOOM_TOKENFILE did_you_mean=LOGBOOM_TOKEN_FILE",
         f"{told}=LOGBOOM_XYZZY",
     ]
+
+
+@pytest.mark.parametrize("arguments", [["--nonsense"], ["check", "--nonsense"], ["--help"]])
+def test_options_are_looked_at_before_the_engine_is_loaded(arguments: list[str]) -> None:
+    code = f"import sys; sys.argv[1:] = {arguments}; from aggregator.__main__ import main\n"
+    code += "try: main()\nfinally: print(*({'chdb', 'pyarrow'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1:] == [""]

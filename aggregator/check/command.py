@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
-from aggregator.check.examine import examine
-from aggregator.check.report import Report, render
 from aggregator.config import STORE
 from aggregator.errors import StoreError
 from service.logs import configure
+
+if TYPE_CHECKING:
+    from aggregator.check.report import Report
 
 # Beside 0, all is well, and 2, the options are wrong, which is click's.
 NOT_CLEAN_EXIT_CODE = 1
@@ -28,6 +30,9 @@ def check(*, store: str, as_json: bool) -> None:
     The aggregator must not run meanwhile. Reads everything once: some minutes for 100 million lines. Changes nothing.
     Exit code: 0 all is well, 1 something is wrong, 2 the options are wrong, 3 the store could not be examined.
     """
+    # Not before it is known that the options are right: the engine takes a second to load.
+    from aggregator.check.report import render  # noqa: PLC0415
+
     configure("warning", "text")
     try:
         report = _examined(store)
@@ -41,6 +46,8 @@ def check(*, store: str, as_json: bool) -> None:
 
 
 def _examined(store: str) -> Report:
+    from aggregator.check.examine import examine  # noqa: PLC0415 - as above
+
     with click.progressbar(length=1000, label="examining", file=sys.stderr) as bar:
 
         def show(done: int, total: int) -> None:
