@@ -211,6 +211,6 @@ def redactions_of(one: str | Replacement) -> tuple[Redaction, ...]:
     if re.fullmatch(r"[\w-]*", one):
         # A name that is mistyped must not become a regex that finds nothing.
         near = difflib.get_close_matches(one, [*READY_MADE, ALL], 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join([*READY_MADE, ALL])}"
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join([*READY_MADE, ALL])}."
         raise ValueError(f"redact: there is no ready-made pattern {one!r}; {hint} A regex that is one word is ({one})")
     return (redaction_of(Replacement(one)),)

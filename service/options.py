@@ -227,6 +227,8 @@ def _load(ctx: click.Context, param: click.Parameter, path: Path | None) -> None
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0].replace('_', '-')!r}?" if near else ""
+            if isinstance(value, dict):
+                hint = f"; options do not stand in tables: leave [{key}] out"
             raise click.BadParameter(f"{path}: there is no option {key!r}{hint}", ctx, param)
         option = known[name]
         if isinstance(option, click.Option) and option.multiple:

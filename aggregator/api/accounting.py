@@ -22,7 +22,7 @@ _OUTCOMES: Final = {400: "bad_request", 406: "bad_request", 413: "limit", 429: "
 
 def outcome_of(status: int) -> str:
     """How a query that is refused with ``status`` is counted."""
-    return _OUTCOMES.get(status, "error")
+    return _OUTCOMES.get(status, "error" if status >= 500 else "refused")  # noqa: PLR2004 - HTTP's server errors
 
 
 class AnswerCutError(Exception):

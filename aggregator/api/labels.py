@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from aggregator.api.parameters import scope
+from aggregator.api.parameters import label_named, scope
 from aggregator.api.refusals import refused
 from aggregator.errors import StoreError
 from aggregator.store.catalogue import label_names, label_values, stream_labels
@@ -74,7 +74,8 @@ class Catalogue:
         """Values of one label; none if no stream has it."""
 
         async def look_up(wanted: Scope) -> LabelValues:
-            found = await label_values(self._engine, request.match_info["name"], wanted, TEXTS_MAX, self._limits)
+            name = label_named("name", request.match_info["name"])
+            found = await label_values(self._engine, name, wanted, TEXTS_MAX, self._limits)
             return LabelValues(found.texts, found.truncated)
 
         return await self._answer("/labels/{name}/values", request, look_up)

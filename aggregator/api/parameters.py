@@ -14,8 +14,10 @@ import msgspec
 
 from aggregator.api.accept import accepted
 from aggregator.api.forms import broken_escape
+from aggregator.api.steps import default_step_ns, is_too_short, least_step_ns
 from aggregator.api.times import DURATION_HINT, TIME_HINT, duration_ns, time_ns
 from aggregator.errors import LogQLError
+from aggregator.logql.checks import LABEL_NAME
 from aggregator.logql.metric import MetricQuery
 from aggregator.logql.narrowing import narrowed, narrowed_logs
 from aggregator.logql.parser import parse, parse_log
@@ -32,6 +34,8 @@ from aggregator.logql.tree import (
     Query,
     Selector,
 )
+from aggregator.logql.units import duration_text
+from aggregator.logql.vector.ranges import STEPS_MAX
 from aggregator.store.catalogue import Scope
 from aggregator.store.rendering import Format, Rendering
 from aggregator.store.windows import Window
@@ -125,10 +129,6 @@ CATALOGUE: Final = SELECTORS + TIMES
 
 # Where a range ends that names no end, from now on: a cluster's clocks differ by less, or somebody has noticed.
 AHEAD_NS: Final = 300 * 1_000_000_000
-SECOND_NS: Final = 1_000_000_000
-# Samples where no step is given: about so many, between times that people think in.
-STEPS_DEFAULT: Final = 100
-STEPS_S: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 604800)
 # Values in one request; more than a request line of 8 KiB commonly holds, fewer than would make a statement slow.
 VALUES_MAX: Final = 200
 _MEDIA_TYPES: Final = {
@@ -188,8 +188,11 @@ class Given:
             given = self._values.setdefault(name, [])
             if given and not by_name[name].repeatable:
                 raise _refused(name, f"{name} is given more than once", "give it once")
-            if by_name[name].choices and value not in by_name[name].choices:
-                raise _refused(name, f"{value!r} is no {name}", f"it is one of {', '.join(by_name[name].choices)}")
+            choices = by_name[name].choices
+            if len(choices) == 1 and value not in choices:
+                raise _refused(name, f"{name} is {choices[0]} or left out, not {value!r}", f"say {name}={choices[0]}")
+            if choices and value not in choices:
+                raise _refused(name, f"{value!r} is no {name}", f"it is one of {', '.join(choices)}")
             given.append(value)
 
     def every(self, name: str) -> tuple[str, ...]:
@@ -220,7 +223,7 @@ def counting(query_string: str, accept: str, now_ns: int) -> Counting:
     """What a request to ``/histogram`` asks for. Raises `RefusedError` (400; 406)."""
     given = Given(query_string, HISTOGRAM)
     window = _window(given, now_ns, ahead_ns=0)
-    by = given.one("by") or "level"
+    by = label_named("by", given.one("by") or "level")
     wanted = given.one("format")
     shape = (
         Format(wanted) if wanted else accepted(accept, _MEDIA_TYPES | {"*/*": Format.JSON}, Format.JSON, _FORMAT_HINT)
@@ -247,10 +250,14 @@ def _query(given: Given, now_ns: int, rows_max: int) -> Query | MetricQuery:
 
 def _step(given: Given, window: Window) -> int:
     text = given.one("step")
+    span_ns = window.end_ns - window.start_ns
     if text is not None:
-        return _parsed("step", text, duration_ns, DURATION_HINT)
-    least = (window.end_ns - window.start_ns) // STEPS_DEFAULT
-    return next((step * SECOND_NS for step in STEPS_S if step * SECOND_NS >= least), STEPS_S[-1] * SECOND_NS)
+        step_ns = _parsed("step", text, duration_ns, DURATION_HINT)
+        if is_too_short(step_ns, span_ns):
+            hint = f"the least step for this range is {duration_text(least_step_ns(span_ns))}; or ask for less time"
+            raise _refused("step", f"step={text} makes more than {STEPS_MAX} steps", hint)
+        return step_ns
+    return default_step_ns(span_ns)
 
 
 def _expression(given: Given) -> Expression:
@@ -294,6 +301,13 @@ def scope(query_string: str, now_ns: int) -> Scope:
     """Which streams a request to ``/labels`` and the like asks about. Raises `RefusedError` (400)."""
     given = Given(query_string, CATALOGUE)
     return Scope(_selector(given), _window(given, now_ns))
+
+
+def label_named(parameter: str, name: str) -> str:
+    """``name``, given as ``parameter``, if it can be a label's. Raises `RefusedError` (400)."""
+    if LABEL_NAME.fullmatch(name) is None:
+        raise _refused(parameter, f"{name!r} is no name of a label", "letters A-Z, a-z, digits and _, no digit first")
+    return name
 
 
 def _refused(parameter: str, error: str, hint: str) -> RefusedError:

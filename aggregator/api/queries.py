@@ -196,7 +196,7 @@ class Queries:
         budget = Budget(limits, self._limits.answer_bytes, counts_parts=True)
         with answered(limits):
             result = await metrics.evaluate(self._engine, query, budget, now_ns)
-            found = await asyncio.to_thread(samples, result)
+            found = await asyncio.to_thread(samples, result, newest_first=wanted.rendering.newest_first)
             data = await asyncio.to_thread(table, found, form, rfc3339, self._limits.answer_bytes)
         self._metrics.rows.inc(len(found))
         self._metrics.bytes.inc(len(data))

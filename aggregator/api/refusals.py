@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from aggregator.api.parameters import REGEX_HINT
 from aggregator.errors import (
+    MatchingError,
     MetricError,
     QueryAnswerError,
     QueryCancelledError,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from aggregator.store.engine import Limits
 
+_ONE_EACH: Final = "aggregate that side by the labels that both sides share, or name more of them in on(…)"
 _NARROWER: Final = "ask for less time, or name a namespace or pod"
 
 
@@ -68,7 +70,7 @@ def _unanswerable(error: StoreError) -> RefusedError | None:
         case QueryRegexError():
             return RefusedError(400, Refusal(_complaint(error), "regex", REGEX_HINT))
         case MetricError():
-            return RefusedError(400, Refusal(str(error), "q"))
+            return RefusedError(400, Refusal(str(error), "q", _ONE_EACH if isinstance(error, MatchingError) else ""))
         case StoreMemoryError():
             told = Refusal("the server's memory is full", "memory", f"try again later, or {_NARROWER}")
             return RefusedError(503, told, {"Retry-After": "5"})

@@ -34,11 +34,14 @@ class Turnstile:
         # Clients in the order in which they were last let in, or came; none of them without anybody waiting.
         self._queues: dict[str, deque[asyncio.Future[None]]] = {}
         self._tasks: set[asyncio.Task[object]] = set()
+        # Those that `close` has ended.
+        self._ended: set[asyncio.Task[object]] = set()
         self._closed = False
 
     def close(self) -> None:
         """End who is inside, send away who waits and who comes: all of them are told that the server is stopping."""
         self._closed = True
+        self._ended |= self._tasks
         for task in self._tasks:
             task.cancel()
         for queue in self._queues.values():
@@ -71,7 +74,7 @@ class Turnstile:
         try:
             yield
         except asyncio.CancelledError:
-            if not self._closed:
+            if task not in self._ended:
                 raise
             task.uncancel()
             raise _stopping() from None

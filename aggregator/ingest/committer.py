@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import functools
 import logging
 import time
 from collections import OrderedDict, deque
@@ -152,7 +153,7 @@ class Committer:
         metrics.queued.set_function(lambda: len(self._waiting))
         metrics.positions.set_function(lambda: len(positions))
         for why in Refused:
-            metrics.ingest_refused.labels(why).set_function(lambda why=why: float(self._refused_for(why)))
+            metrics.ingest_refused.labels(why).set_function(functools.partial(self._refused_for, why))
 
     async def commit(self, batch: Batch, size_bytes: int) -> Outcome:
         """Have ``batch``, ``size_bytes`` when decoded, committed with others. Cancelling gives up the answer only.

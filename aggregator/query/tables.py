@@ -36,8 +36,8 @@ class Sample(msgspec.Struct, frozen=True):
     value: float
 
 
-def samples(result: Result) -> list[Sample]:
-    """Every sample, in the order of time, of one time in the order of the series."""
+def samples(result: Result, *, newest_first: bool = False) -> list[Sample]:
+    """Every sample, in the order of time or the newest first, of one time in the order of the series."""
     value = result.value
     matrix = value if isinstance(value, Matrix) else Matrix.constant(result.times, value)
     found = [
@@ -45,7 +45,7 @@ def samples(result: Result) -> list[Sample]:
         for series in matrix.series()
         for at, number in zip(series.times.tolist(), series.values.tolist(), strict=True)
     ]
-    return sorted(found, key=lambda sample: sample.ts_ns)
+    return sorted(found, key=lambda sample: sample.ts_ns, reverse=newest_first)
 
 
 def table(found: list[Sample], form: Format, time: Callable[[int], str], bytes_max: int) -> bytes:

@@ -79,6 +79,7 @@ def test_every_kind_of_option_may_stand_in_the_file(tmp_path: Path) -> None:
     [
         ('flush-aftr = "1s"', "there is no option 'flush-aftr'; did you mean 'flush-after'?"),
         ("zzz = 1", "there is no option 'zzz'"),
+        ("[zzz]\nx = 1", "there is no option 'zzz'; options do not stand in tables: leave [zzz] out"),
         ('config = "other.toml"', "there is no option 'config'"),
         ("version = true", "there is no option 'version'"),
         ('flush_after_s = "1s"', "there is no option 'flush_after_s'; did you mean 'flush-after'?"),

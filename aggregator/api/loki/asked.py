@@ -35,6 +35,8 @@ HOUR_NS: Final = 3600 * SECOND_NS
 LIMIT_DEFAULT: Final = 100
 # Loki's default of max_entries_limit_per_query.
 LIMIT_MAX: Final = 5_000
+# Loki's maxDelayForInTailing.
+DELAY_MAX_S: Final = 5
 # Loki's default number of steps.
 _STEPS_DEFAULT: Final = 250
 # Digits of whole seconds; longer numbers are ns (`loghttp.ParseTimestamp`).
@@ -123,6 +125,15 @@ def logs(given: Given) -> LogsAsked:
     if interval_ns < 0:
         raise LokiError(400, "interval must be >= 0")
     return LogsAsked(limit, Direction(direction), interval_ns)
+
+
+def check_delay(given: Given) -> None:
+    """``delay_for``, seconds, which is of no effect, but refused where Loki refuses it."""
+    text = given.one("delay_for") or "0"
+    if not re.fullmatch(r"[+-]?\d{1,18}", text, re.ASCII):
+        raise LokiError(400, f'strconv.Atoi: parsing "{text}": invalid syntax')
+    if int(text) > DELAY_MAX_S:
+        raise LokiError(400, f"delay_for can't be greater than {DELAY_MAX_S}")
 
 
 def expression(text: str) -> Expression:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from aggregator.api.refusals import answered
+from aggregator.errors import MetricError
 from service.web import RefusedError
 from wire.answers import Refusal
 
@@ -28,7 +29,10 @@ class LokiError(RefusedError):
 def in_lokis_terms(limits: Limits) -> Iterator[None]:
     """Turn what goes wrong with a query inside into an error that has a status."""
     with answered(limits):
-        yield
+        try:
+            yield
+        except MetricError as error:
+            raise LokiError(400, str(error)) from error  # the text is Loki's, and has no hint
 
 
 def plain(error: RefusedError) -> web.Response:

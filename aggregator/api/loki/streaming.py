@@ -75,6 +75,7 @@ class LokiTails:
         given = Given(request.rel_url.raw_query_string)
         expression = await asyncio.to_thread(asked.log_expression, given.one("query"))
         wanted, span = asked.logs(given), asked.window(given, now_ns)
+        asked.check_delay(given)
         socket = web.WebSocketResponse(heartbeat=_PING_S, max_msg_size=_MESSAGE_BYTES_MAX)
         if not socket.can_prepare(request).ok:
             raise LokiError(400, "the connection is no WebSocket: 'upgrade' token not found in 'Connection' header")

@@ -122,7 +122,10 @@ async def test_explain_says_how_and_answers_nothing(client: aiohttp.ClientSessio
         ({"q": '{a="b"}', "query": '{a="b"}'}, 400, "q", "both given"),
         ({"q": '{a="b"}', "step": "1m"}, 400, "step", "no steps"),
         ({"q": 'rate({a="b"}[1m])', "limit": "3"}, 400, "limit", "all its samples"),
-        ({"q": 'rate({a="b"}[1m])', "step": "1ms", "since": "1h"}, 400, "q", "maximum resolution"),
+        ({"q": 'rate({a="b"}[1m])', "step": "1ms", "since": "1h"}, 400, "step", "more than 11000 steps"),
+        ({"q": 'rate({a="b"}[1m])', "step": "1ms", "since": "1h"}, 400, "step", "the least step for this range is 328"),
+        ({"q": 'rate({a="b"}[1m])', "step": "1s", "since": "7d"}, 400, "step", "the least step for this range is 55s"),
+        ({"q": "vector(1)", "explain": "2"}, 400, "explain", "explain is 1 or left out, not '2'"),
         ({"q": '{a="b"} | line_format "{{.x"'}, 400, "q", ""),
         ({"statistics": "1"}, 400, "statistics", "NDJSON"),
     ],
@@ -133,7 +136,7 @@ async def test_what_is_wrong_is_named(
     found, text, _ = await ask(client, **parameters)
     told = json.loads(text)
     assert (found, told["parameter"]) == (status, parameter), text
-    assert said in told["error"]
+    assert said in f"{told['error']}; {told['hint']}"
 
 
 SELECTOR = '{namespace="shop"}'
@@ -181,4 +184,39 @@ async def test_a_histogram_counts_by_level(client: aiohttp.ClientSession) -> Non
 async def test_a_histogram_has_a_limit_of_steps(client: aiohttp.ClientSession) -> None:
     status, text, _ = await ask(client, "/histogram", since="1d", step="1s")
     assert status == 400
-    assert "maximum resolution" in text
+    assert json.loads(text)["parameter"] == "step"
+
+
+@pytest.mark.parametrize(
+    ("path", "parameters", "status", "parameter"),
+    [
+        ("/histogram", {"by": "1x"}, 400, "by"),
+        ("/histogram", {"by": "line"}, 200, None),
+        ("/labels/1x/values", {}, 400, "name"),
+        ("/labels/a%2Db/values", {}, 400, "name"),
+        ("/labels/nope/values", {}, 200, None),
+    ],
+)
+async def test_a_label_has_a_name(
+    client: aiohttp.ClientSession, path: str, parameters: dict[str, str], status: int, parameter: str | None
+) -> None:
+    found, text, _ = await ask(client, path, **parameters)
+    assert (found, json.loads(text).get("parameter")) == (status, parameter)
+
+
+async def test_samples_come_in_the_order_asked_for(client: aiohttp.ClientSession) -> None:
+    async def times(**order: str) -> list[str]:
+        _, text, _ = await ask(client, q="vector(1)", step="1m", since="5m", format="json", **order)
+        return [json.loads(line)["ts"] for line in text.splitlines()]
+
+    found = await times()
+    assert found == sorted(found) == await times(order="asc")
+    assert await times(order="desc") == found[::-1]
+
+
+async def test_who_matches_many_to_many_is_told_what_to_do(client: aiohttp.ClientSession) -> None:
+    many = 'count_over_time({namespace="shop"}[1h])'
+    status, text, _ = await ask(client, q=f"{many} * on(namespace) group_left {many}")
+    told = json.loads(text)
+    assert (status, "many-to-many matching not allowed" in told["error"]) == (400, True)
+    assert told["hint"].startswith("aggregate that side")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from aggregator.api.accounting import outcome_of
 from aggregator.api.refusals import refused
 from aggregator.errors import (
     MatchingError,
@@ -58,3 +59,10 @@ def test_memory_that_is_full_is_not_the_querys_fault() -> None:
 
 def test_what_is_not_foreseen_is_a_bug() -> None:
     assert refused(StoreError("x"), Limits()) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"), [(400, "bad_request"), (404, "refused"), (410, "refused"), (500, "error"), (503, "ended")]
+)
+def test_only_bugs_count_as_errors(status: int, outcome: str) -> None:
+    assert outcome_of(status) == outcome

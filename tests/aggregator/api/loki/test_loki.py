@@ -142,6 +142,9 @@ async def test_forms_are_as_good_as_addresses(client: aiohttp.ClientSession) -> 
         ("/query", {"query": '{a="b"}'}, 400, "log queries are not supported as an instant query type"),
         ("/tail", {"query": '{a="b"}'}, 400, "'upgrade' token not found"),
         ("/tail", {"query": "vector(1)"}, 400, "parse error"),
+        ("/tail", {"query": '{a="b"}', "delay_for": "6"}, 400, "delay_for can't be greater than 5"),
+        ("/tail", {"query": '{a="b"}', "delay_for": "5"}, 400, "'upgrade' token not found"),
+        ("/tail", {"query": '{a="b"}', "delay_for": "x"}, 400, 'strconv.Atoi: parsing "x": invalid syntax'),
         ("/label/pod/values", {"query": "{"}, 400, "parse error"),
     ],
 )
