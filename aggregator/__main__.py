@@ -34,8 +34,8 @@ def _main(config: Config) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
-        # Not before it is known that the options are right: the engine takes a second to load.
-        from aggregator.app import run  # noqa: PLC0415
+        # Not before it is known that the options are right.
+        from aggregator.app import run  # noqa: PLC0415 - it loads the engine, which takes a second
 
         with asyncio.Runner() as runner:
             runner.run(run(config))

@@ -8,6 +8,8 @@ accept      the Accept header
 bodies      bodies of requests that are small
 forms       parameters in the body of a POST
 times       durations and points in time, as people write them
+steps       how far apart samples are, at least and where nobody says it
+names       names of labels, where one is given alone
 queries     GET /query; what puts the query side into the application
 following   what requests to /tail and /context ask for
 tails       GET /tail

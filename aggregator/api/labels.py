@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from aggregator.api.parameters import label_named, scope
+from aggregator.api.names import label_named
+from aggregator.api.parameters import scope
 from aggregator.api.refusals import refused
 from aggregator.errors import StoreError
 from aggregator.store.catalogue import label_names, label_values, stream_labels

@@ -14,10 +14,10 @@ import msgspec
 
 from aggregator.api.accept import accepted
 from aggregator.api.forms import broken_escape
-from aggregator.api.steps import default_step_ns, is_too_short, least_step_ns
+from aggregator.api.names import label_named
+from aggregator.api.steps import default_step_ns, long_enough
 from aggregator.api.times import DURATION_HINT, TIME_HINT, duration_ns, time_ns
 from aggregator.errors import LogQLError
-from aggregator.logql.checks import LABEL_NAME
 from aggregator.logql.metric import MetricQuery
 from aggregator.logql.narrowing import narrowed, narrowed_logs
 from aggregator.logql.parser import parse, parse_log
@@ -34,8 +34,6 @@ from aggregator.logql.tree import (
     Query,
     Selector,
 )
-from aggregator.logql.units import duration_text
-from aggregator.logql.vector.ranges import STEPS_MAX
 from aggregator.store.catalogue import Scope
 from aggregator.store.rendering import Format, Rendering
 from aggregator.store.windows import Window
@@ -252,11 +250,7 @@ def _step(given: Given, window: Window) -> int:
     text = given.one("step")
     span_ns = window.end_ns - window.start_ns
     if text is not None:
-        step_ns = _parsed("step", text, duration_ns, DURATION_HINT)
-        if is_too_short(step_ns, span_ns):
-            hint = f"the least step for this range is {duration_text(least_step_ns(span_ns))}; or ask for less time"
-            raise _refused("step", f"step={text} makes more than {STEPS_MAX} steps", hint)
-        return step_ns
+        return long_enough(_parsed("step", text, duration_ns, DURATION_HINT), span_ns)
     return default_step_ns(span_ns)
 
 
@@ -301,13 +295,6 @@ def scope(query_string: str, now_ns: int) -> Scope:
     """Which streams a request to ``/labels`` and the like asks about. Raises `RefusedError` (400)."""
     given = Given(query_string, CATALOGUE)
     return Scope(_selector(given), _window(given, now_ns))
-
-
-def label_named(parameter: str, name: str) -> str:
-    """``name``, given as ``parameter``, if it can be a label's. Raises `RefusedError` (400)."""
-    if LABEL_NAME.fullmatch(name) is None:
-        raise _refused(parameter, f"{name!r} is no name of a label", "letters A-Z, a-z, digits and _, no digit first")
-    return name
 
 
 def _refused(parameter: str, error: str, hint: str) -> RefusedError:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from aggregator.logql.units import duration_text
 from aggregator.logql.vector.ranges import STEPS_MAX
+from service.web import RefusedError
+from wire.answers import Refusal
 
 SECOND_NS: Final = 1_000_000_000
 MILLISECOND_NS: Final = 1_000_000
@@ -19,6 +22,14 @@ def default_step_ns(span_ns: int) -> int:
     """A step for a range of ``span_ns``."""
     least_ns = span_ns // STEPS_DEFAULT
     return next((step * SECOND_NS for step in STEPS_S if step * SECOND_NS >= least_ns), STEPS_S[-1] * SECOND_NS)
+
+
+def long_enough(step_ns: int, span_ns: int) -> int:
+    """``step_ns``, given as ``step``, if it is not too short for ``span_ns``. Raises `RefusedError` (400)."""
+    if is_too_short(step_ns, span_ns):
+        hint = f"the least step for this range is {duration_text(least_step_ns(span_ns))}; or ask for less time"
+        raise RefusedError(400, Refusal(f"this step makes more than {STEPS_MAX} steps", "step", hint))
+    return step_ns
 
 
 def is_too_short(step_ns: int, span_ns: int) -> bool:

@@ -30,8 +30,8 @@ def check(*, store: str, as_json: bool) -> None:
     The aggregator must not run meanwhile. Reads everything once: some minutes for 100 million lines. Changes nothing.
     Exit code: 0 all is well, 1 something is wrong, 2 the options are wrong, 3 the store could not be examined.
     """
-    # Not before it is known that the options are right: the engine takes a second to load.
-    from aggregator.check.report import render  # noqa: PLC0415
+    # Not before it is known that the options are right.
+    from aggregator.check.report import render  # noqa: PLC0415 - it loads the engine, which takes a second
 
     configure("warning", "text")
     try:
