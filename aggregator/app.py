@@ -78,7 +78,7 @@ async def run(config: Config) -> None:
         await migrations.migrate(engine)
         store = f"{schema.identity(directory_of(config.store))}/{uuid.uuid4().hex}"
         positions = Positions(engine)
-        await _find_holes(engine, positions, metrics)
+        await stack.enter_async_context(_beside(_find_holes(positions, await _set_aside(engine, positions, metrics))))
         streams = Streams(engine)
         commits = await Commits.read(engine)
         floor = await Floor.read(engine)
@@ -126,6 +126,18 @@ async def run(config: Config) -> None:
         await stop.wait()
         _log.info("stopping")
     _log.info("stopped")
+
+
+@contextlib.asynccontextmanager
+async def _beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run ``work`` beside the rest, until it is done."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 @contextlib.asynccontextmanager
@@ -177,21 +189,29 @@ async def _watch(engine: Engine) -> None:
             await asyncio.get_running_loop().create_future()
 
 
-async def _find_holes(engine: Engine, positions: Positions, metrics: Metrics) -> None:
-    """Where the engine has set parts aside, have agents send again what was in them."""
+async def _set_aside(engine: Engine, positions: Positions, metrics: Metrics) -> int:
+    """How many parts the engine has set aside. If there are any, no position is told before holes are looked for."""
     aside = await parts.set_aside(engine)
     metrics.parts_set_aside.set(len(aside))
     for part in aside:
         found = fields(table=part.table, day=part.day, bytes=part.bytes, path=part.path)
         _log.error("a part is damaged and set aside, its records are in no answer; see docs/operations.md", extra=found)
     if aside:
-        _log.info("looking for what is missing, in all records; this may take minutes")
-        try:
-            await positions.find_holes()
-        except StoreError as error:
-            _log.error("what is missing could not be found: it is not sent again", extra=fields(reason=error))
-            return
-        _log.warning("agents are asked for what is missing", extra=fields(log_files=positions.holes))
+        positions.await_holes()
+    return len(aside)
+
+
+async def _find_holes(positions: Positions, aside: int) -> None:
+    """Where the engine has set parts aside, have agents send again what was in them."""
+    if not aside:
+        return
+    _log.info("looking for what is missing, in all records; agents wait meanwhile, it may take minutes")
+    try:
+        await positions.find_holes()
+    except StoreError as error:
+        _log.error("what is missing could not be found: it is not sent again", extra=fields(reason=error))
+        return
+    _log.warning("agents are asked for what is missing", extra=fields(log_files=positions.holes))
 
 
 async def _sample(engine: Engine, positions: Positions, metrics: Metrics) -> None:

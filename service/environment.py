@@ -53,6 +53,8 @@ VARIABLES: Final = frozenset(
         "RECORD_BYTES",
         "REDACT",
         "RETENTION",
+        "RETENTION_NAMESPACE",
+        "RETENTION_SIZE",
         "ROTATION_BYTES",
         "ROTATION_FILES",
         "RULES",

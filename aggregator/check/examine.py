@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aggregator.check.report import Report
 from aggregator.errors import StoreError
@@ -12,6 +12,10 @@ from aggregator.store.migrations import version
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+# From which on rows say what they stand for.
+_FRAMED_SCHEMA: Final = 2
 
 
 async def examine(url: str, progress: Callable[[int, int], None]) -> Report:
@@ -36,6 +40,7 @@ async def examine(url: str, progress: Callable[[int, int], None]) -> Report:
         aside = await parts.set_aside(engine)
         size = sum(part.bytes for part in every)
         try:
+            _refuse_unframed(schema)
             counted = await coverage.files(engine)
             torn = await coverage.tears(engine) if counted.torn else []
             agree = await coverage.positions_agree(engine)
@@ -48,3 +53,8 @@ async def examine(url: str, progress: Callable[[int, int], None]) -> Report:
         return Report(
             url, schema, len(every), size, tuple(broken), tuple(aside), counted, tuple(torn), agree, unlabelled
         )
+
+
+def _refuse_unframed(schema: int) -> None:
+    if schema < _FRAMED_SCHEMA:
+        raise StoreError(f"they are of an older logboom (schema {schema}): have the aggregator open the store once")

@@ -71,12 +71,12 @@ def plan(
     now_ns: int,
     *,
     behind: Mapping[bytes, int] = MappingProxyType({}),
-    held: Mapping[bytes, Stretch] = MappingProxyType({}),
+    held: Mapping[bytes, Sequence[Stretch]] = MappingProxyType({}),
 ) -> Plan:
     """The plan for ``batches``, given the ``committed`` positions of all their sources.
 
     Rows that are not among what is ``kept`` count as reached but are not stored. ``behind``: the position of the last
-    row of sources that are committed beyond it. ``held``: what sources with a hole have behind it.
+    row of sources that are committed beyond it. ``held``: what sources with holes have behind each.
     """
     trimmed = trim(batches, committed, now_ns, held)
     reached = {**committed, **trimmed.reached}
@@ -111,14 +111,16 @@ def plan(
     )
 
 
-def _behind(rows: Mapping[bytes, int], reached: Mapping[bytes, int], held: Mapping[bytes, Stretch]) -> dict[bytes, int]:
-    """The positions of last ``rows`` beyond which their sources have ``reached``."""
+def _behind(
+    rows: Mapping[bytes, int], reached: Mapping[bytes, int], held: Mapping[bytes, Sequence[Stretch]]
+) -> dict[bytes, int]:
+    """The positions of last rows, new ones or such as were held, beyond which their sources have ``reached``."""
     found = {source: at for source, at in rows.items() if at < reached[source]}
     for source in found.keys() & held.keys():
-        if reached[source] == held[source].end:  # the hole is filled
+        ends = [stretch.end for stretch in held[source] if stretch.end <= reached[source]]
+        found[source] = max(found[source], *ends, found[source])
+        if found[source] == reached[source]:
             del found[source]
-        elif reached[source] > held[source].end:
-            found[source] = max(found[source], held[source].end)
     return found
 
 

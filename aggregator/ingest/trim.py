@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from aggregator.store.coverage import Stretch
 
 
-_NONE: Final[Mapping[bytes, Stretch]] = MappingProxyType({})
+_NONE: Final[Mapping[bytes, Sequence[Stretch]]] = MappingProxyType({})
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -65,11 +65,14 @@ class Trimmed(msgspec.Struct, frozen=True):
 
 
 def trim(
-    batches: Sequence[Batch], committed: Mapping[bytes, int], now_ns: int, held: Mapping[bytes, Stretch] = _NONE
+    batches: Sequence[Batch],
+    committed: Mapping[bytes, int],
+    now_ns: int,
+    held: Mapping[bytes, Sequence[Stretch]] = _NONE,
 ) -> Trimmed:
     """Compare the ``batches`` of a group, in order, with the ``committed`` position of every source in them.
 
-    ``now_ns``: the time of markers that no record stands beside. ``held``: what sources with a hole have behind it.
+    ``now_ns``: the time of markers that no record stands beside. ``held``: what sources with holes have behind each.
 
     A request counts as committed for the ones behind it. One with a hole is left out whole: its agent goes back.
     """
@@ -90,7 +93,7 @@ def trim(
 
 
 def _trim_one(
-    request: int, batch: Batch, committed: Mapping[bytes, int], now_ns: int, held: Mapping[bytes, Stretch]
+    request: int, batch: Batch, committed: Mapping[bytes, int], now_ns: int, held: Mapping[bytes, Sequence[Stretch]]
 ) -> Trimmed | Chunk:
     """The new rows of one batch, or the chunk that has a hole before it, or a record across what is committed."""
     pieces: list[Piece] = []
@@ -122,8 +125,9 @@ def _trim_one(
             if new < last and (new == first or int(batch.positions[new - 1]) != position):
                 return chunk
             trimmed += new - first
-        stretch = held.get(chunk.source)
-        if stretch is not None and position < stretch.start <= chunk.end:
+        stretches = held.get(chunk.source, ())
+        stretch = next((each for each in stretches if each.end > position), None)
+        if stretch is not None and position <= stretch.start <= chunk.end:
             # Of what lies behind the hole, only the end counts; the agent reads on from there.
             filled = max(new, first + int(np.searchsorted(batch.positions[first:last], stretch.start, "right")))
             trimmed += last - filled
@@ -132,7 +136,7 @@ def _trim_one(
             filled = last
             reached[chunk.source] = max(position, chunk.end)
         if new < filled:
-            start = position if stretch is not None and position == stretch.end else 0
+            start = position if any(each.end == position for each in stretches) else 0
             pieces.append(Piece(request, chunk, new, filled, start=start))
         first = last
     return Trimmed(tuple(pieces), reached, {}, trimmed)

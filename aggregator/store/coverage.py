@@ -15,6 +15,8 @@ from aggregator.store.engine import Limits
 from aggregator.store.schema import FRAMING_UNKNOWN, IS_RECORD, LOGS, STREAMS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aggregator.store.engine import Engine
 
 # A report that is longer is of no more use.
@@ -90,6 +92,11 @@ class _Holes(msgspec.Struct):
     file: str
     holes: list[tuple[int, int]]
     reached: int
+
+
+class _Before(msgspec.Struct):
+    file: str
+    number: int
 
 
 class _Torn(msgspec.Struct):
@@ -170,16 +177,17 @@ async def holed(engine: Engine) -> dict[bytes, Holed]:
     return found
 
 
-async def before(engine: Engine, source: bytes, start: int) -> int:
-    """The position of the last row of ``source`` that does not end behind ``start``. Looks at every row's position."""
-    (found,) = await engine.rows(
-        f"SELECT max(position) AS number FROM {LOGS} "  # noqa: S608 - a table name
-        "WHERE source = {source:UInt128} AND position <= {start:UInt64}",
-        _Count,
-        {"source": int.from_bytes(source, "little"), "start": start},
+async def before(engine: Engine, starts: Mapping[bytes, int]) -> dict[bytes, int]:
+    """The position of the last row of each source that does not end behind its start. Looks at every row's position."""
+    rows = await engine.rows(
+        "SELECT lower(hex(reinterpretAsFixedString(source))) AS file, max(position) AS number "  # noqa: S608 - own words
+        f"FROM {LOGS} WHERE source IN {{sources:Array(UInt128)}} AND position <= "
+        "arrayElement({starts:Array(UInt64)}, indexOf({sources:Array(UInt128)}, source)) GROUP BY source",
+        _Before,
+        {"sources": [int.from_bytes(source, "little") for source in starts], "starts": list(starts.values())},
         _LIMITS,
     )
-    return found.number
+    return dict.fromkeys(starts, 0) | {bytes.fromhex(row.file): row.number for row in rows}
 
 
 async def positions_agree(engine: Engine) -> bool:

@@ -126,8 +126,7 @@ class Engine:
         try:
             file = path / "engine.xml"
             text = config(sizes(limit_bytes()), reserve_of(path) if reserve is None else reserve)
-            if not file.exists() or file.read_text() != text:  # a full disk must not keep a store shut
-                file.write_text(text)
+            _write(file, text)
             address = f"{path / 'engine'}?config-file={quote(str(file))}"
             return cls(lambda: chdb.connect(address), lock, path, connections)
         except (RuntimeError, OSError) as error:
@@ -374,6 +373,21 @@ def directory_of(url: str) -> Path:
             f"store {url!r}: a chdb store is a directory, chdb:///absolute/path with three slashes and no ? or &"
         )
     return Path(path)
+
+
+def _write(file: Path, text: str) -> None:
+    """Have ``text`` in ``file``; on a full disk an older one does, which must not keep a store shut."""
+    if file.exists() and file.read_text() == text:
+        return
+    made = file.with_suffix(".new")
+    try:
+        made.write_text(text)
+        made.replace(file)
+    except OSError:
+        made.unlink(missing_ok=True)
+        if not file.exists():
+            raise
+        _log.warning("the engine's settings could not be written, those of the last start hold", exc_info=True)
 
 
 def _unlock(lock: int) -> None:

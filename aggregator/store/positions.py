@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
@@ -10,12 +12,15 @@ import msgspec
 from aggregator.store import coverage
 from aggregator.store.engine import Limits
 from aggregator.store.schema import LOGS
+from service.logs import fields
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from aggregator.store.coverage import Holed, Stretch
     from aggregator.store.engine import Engine
+
+_log = logging.getLogger(__name__)
 
 # Sources remembered, about 150 bytes each: every live file of a large cluster. Beyond it the store is asked again.
 _CACHE_MAX: Final = 200_000
@@ -41,6 +46,8 @@ class Positions:
         self._cached: OrderedDict[bytes, int] = OrderedDict()
         self._behind: dict[bytes, int] = {}
         self._holed: dict[bytes, Holed] = {}
+        self._is_known = asyncio.Event()
+        self._is_known.set()
 
     def __len__(self) -> int:
         return len(self._cached)
@@ -50,9 +57,21 @@ class Positions:
         """How many sources have a hole that is not filled."""
         return len(self._holed)
 
+    def await_holes(self) -> None:
+        """Say no position before `find_holes` is over."""
+        self._is_known.clear()
+
     async def find_holes(self) -> None:
-        """Have sources that lack something be where that begins, so that agents send it again. Reads every record."""
-        self._holed = await coverage.holed(self._engine)
+        """Have sources that lack something be where that begins, so that agents send it again. Reads every record.
+
+        Raises `StoreError`; then positions are what they would be without it.
+        """
+        try:
+            self._holed = await coverage.holed(self._engine)
+        finally:
+            self._is_known.set()
+        if len(self._holed) > coverage.HOLED_MAX:
+            _log.warning("more log files lack something than are asked for", extra=fields(most=coverage.HOLED_MAX))
 
     async def of(self, sources: Iterable[bytes]) -> dict[bytes, int]:
         """The committed position of each source, 0 for one the store does not know.
@@ -60,20 +79,19 @@ class Positions:
         While a commit is under way the answer may be the one before it, never one after it. Nothing is remembered:
         an answer that a commit has overtaken must not stay.
         """
+        await self._is_known.wait()
         asked = list(dict.fromkeys(sources))
         known = {source: self._cached[source] for source in asked if source in self._cached}
-        for source in asked:
-            if source in self._holed:
-                known[source] = await self._before_hole(source, self._holed[source])
+        known |= await self._before_holes([source for source in asked if source in self._holed])
         unknown = [source for source in asked if source not in known]
         found: dict[bytes, int] = {}
         for first in range(0, len(unknown), _LOOKUP_MAX):
             found |= await self._look_up(unknown[first : first + _LOOKUP_MAX])
         return {source: known[source] if source in known else found.get(source, 0) for source in asked}
 
-    def held(self, sources: Iterable[bytes]) -> dict[bytes, Stretch]:
-        """What those sources that have a hole have behind the first."""
-        return {source: self._holed[source].held[0] for source in sources if source in self._holed}
+    def held(self, sources: Iterable[bytes]) -> dict[bytes, list[Stretch]]:
+        """What those sources that have holes have behind each."""
+        return {source: self._holed[source].held for source in sources if source in self._holed}
 
     def behind(self, sources: Iterable[bytes]) -> dict[bytes, int]:
         """The position of the last row of those sources that are committed beyond it: what followed was not stored."""
@@ -109,14 +127,16 @@ class Positions:
         if not holed.held:
             del self._holed[source]
 
-    async def _before_hole(self, source: bytes, holed: Holed) -> int:
-        if holed.position is None:
-            first = holed.held[0]
-            found = await coverage.before(self._engine, source, first.start)
-            position = first.end if found == first.start else found
-            self._fill(source, position)
-            return position
-        return holed.position
+    async def _before_holes(self, sources: Sequence[bytes]) -> dict[bytes, int]:
+        """Where sources with holes stand. After a failure the store is asked how far the first hole is filled."""
+        known = {source: self._holed[source] for source in sources}
+        positions = {source: holed.position for source, holed in known.items() if holed.position is not None}
+        firsts = {source: holed.held[0] for source, holed in known.items() if holed.position is None}
+        if firsts:
+            starts = {source: first.start for source, first in firsts.items()}
+            for source, found in (await coverage.before(self._engine, starts)).items():
+                positions[source] = firsts[source].end if found == firsts[source].start else found
+        return positions
 
     async def _look_up(self, sources: list[bytes]) -> dict[bytes, int]:
         rows = await self._engine.rows(

@@ -53,7 +53,8 @@ async def run(cluster: Cluster, megabytes: int, seconds: float) -> None:
             most = max(most, resident_bytes(cluster.agent.pid))
         status = await cluster.status()
         assert status["trouble"]
-        assert status["lag_bytes"] >= megabytes << 20
+        assert status["lag_bytes"] > 0
+        assert cluster.bytes_on_node() >= size
         assert most - before < GROWTH_BYTES_MAX, f"{most >> 20} MiB, {before >> 20} MiB before"
         await cluster.start_aggregator()
         await cluster.settle(deadline_s=DEADLINE_S + megabytes)

@@ -25,7 +25,7 @@ KEPT = Kept(Terms(7.0 * DAY_S), TODAY * DAY_S)
 def planned(
     *batches: Batch,
     behind: Mapping[bytes, int] | None = None,
-    held: Mapping[bytes, Stretch] | None = None,
+    held: Mapping[bytes, list[Stretch]] | None = None,
     **committed: int,
 ) -> Plan:
     known = dict.fromkeys((chunk.source for one in batches for chunk in one.chunks), 0)
@@ -151,7 +151,7 @@ def test_a_row_stands_also_for_what_was_not_stored_before_it() -> None:
 def test_what_stands_behind_a_hole_is_not_stored_again() -> None:
     """The store has 0 to 20 and 40 to 60; the agent sends all from 20 on."""
     rest = part("a", 20, [30, 40, 50, 60, 70, 80])
-    found = planned(batch(rest), a=20, held={A: Stretch(40, 60)})
+    found = planned(batch(rest), a=20, held={A: [Stretch(40, 60)]})
     assert stretches(found) == {A: [(20, 30), (30, 40)]}
     assert (found.reached[A], found.rows_trimmed, found.behind) == (60, 4, {})
     then = planned(batch(part("a", 60, [70, 80])), a=60)
@@ -159,7 +159,7 @@ def test_what_stands_behind_a_hole_is_not_stored_again() -> None:
 
 
 def test_a_hole_is_filled_bit_by_bit_and_what_follows_may_come_with_it() -> None:
-    held = {A: Stretch(40, 60)}
+    held = {A: [Stretch(40, 60)]}
     found = planned(
         batch(part("a", 20, [30])), batch(part("a", 30, [40, 50])), batch(part("a", 50, [60, 70])), a=20, held=held
     )
@@ -169,9 +169,23 @@ def test_a_hole_is_filled_bit_by_bit_and_what_follows_may_come_with_it() -> None
     assert (part_of_it.reached[A], part_of_it.behind) == (35, {A: 30})
 
 
+def test_one_batch_may_fill_several_holes() -> None:
+    """The store has 100 to 150 and 200 to 300."""
+    held = {A: [Stretch(100, 150), Stretch(200, 300)]}
+    sent = batch(part("a", 0, [50, 100, 130]), part("a", 130, [150, 200, 250]), part("a", 250, [300, 310]))
+    found = planned(sent, held=held)
+    assert stretches(found) == {A: [(0, 50), (50, 100), (150, 200), (300, 310)]}
+    assert (found.reached[A], found.rows_trimmed, found.behind) == (310, 4, {})
+
+
+def test_a_source_may_stand_where_what_is_held_begins() -> None:
+    found = planned(batch(part("a", 100, [120, 150, 170])), a=100, held={A: [Stretch(100, 150)]})
+    assert (stretches(found), found.reached[A]) == ({}, 150)
+
+
 def test_a_hole_whose_rest_is_gone_is_filled_by_a_gap() -> None:
     gap = Part(A, 20, (Record(40, b"{}", flags=Flag.GAP), Record(50)))
-    found = planned(batch(gap), a=20, held={A: Stretch(40, 60)})
+    found = planned(batch(gap), a=20, held={A: [Stretch(40, 60)]})
     assert stretches(found) == {A: [(20, 40)]}
     assert found.reached[A] == 60
 

@@ -92,7 +92,7 @@ async def test_a_source_with_holes_stands_where_the_first_begins(holed: Stand) -
     x, y = source("x"), source("y")
     assert holed.positions.holes == 1
     assert await holed.positions.of([x, y]) == {x: 0, y: 5}
-    assert holed.positions.held([x, y]) == {x: Stretch(10, 20)}
+    assert holed.positions.held([x, y]) == {x: [Stretch(10, 20), Stretch(30, 50), Stretch(60, 70)]}
 
 
 async def test_holes_are_filled_one_after_the_other(holed: Stand) -> None:
