@@ -8,8 +8,12 @@ import msgspec
 import pytest
 
 from aggregator.ingest.committer import Stored
+from aggregator.store import schema
+from aggregator.store.commits import Commits
+from aggregator.store.deletions import Deletions
+from aggregator.store.engine import Engine
 from aggregator.store.floor import Floor
-from aggregator.store.schema import LOGS, STREAMS
+from aggregator.store.schema import DELETIONS, FLOORS, LOGS, STREAMS
 from aggregator.store.terms import Rule, Terms
 from tests.aggregator.records import DAY_S, NOW_NS, NOW_S, Part, Record, batch, part, source
 from tests.aggregator.stand import RETENTION_S, Stand, open_stand
@@ -133,6 +137,24 @@ async def test_of_one_day_that_is_too_large_the_oldest_records_go(tmp_path: Path
             *(("a", position) for position in left),
             ("late", 2),
         ]
+
+
+@pytest.mark.parametrize("is_older", [False, True])
+async def test_days_go_for_want_of_room_also_where_the_reserve_is_all_that_is_left(
+    tmp_path: Path, *, is_older: bool
+) -> None:
+    path = tmp_path / "store"
+    async with open_stand(path) as stand:
+        await stand.commit(batch(*(part(f"s{days}", 0, [1], time=days_ago(days)) for days in range(3))))
+        for table in (FLOORS, DELETIONS) if is_older else ():  # as they were made at first
+            await stand.engine.execute(f"ALTER TABLE {table} RESET SETTING min_free_disk_bytes_to_perform_insert")
+    async with Engine.open(f"chdb://{path}", 2, reserve_bytes=1 << 50) as engine:
+        await schema.create(engine)
+        stand = Stand(engine, await Commits.read(engine), lambda: float(NOW_S), await Floor.read(engine), TERMS)
+        await stand.retention(lambda: NOW_S, 1).drop()
+        assert await stand.records() == [("s0", 1)]
+        deletions = await Deletions.read(engine)
+        assert await deletions.ask('{namespace="shop"}', 0, 1, NOW_S)
 
 
 async def test_a_day_to_come_costs_nobody_else_their_records(stand: Stand, caplog: pytest.LogCaptureFixture) -> None:
