@@ -92,20 +92,23 @@ class Eraser:
         self._clock = clock
         # Of the job that is being worked at: how far its mutation is.
         self.progress: dict[str, Mutation] = {}
+        # The engine takes up again what it was at for a job that was cancelled before the process was killed.
+        self._is_kill_due = True
 
     async def run(self) -> None:
         """Delete what is asked for, for ever; what fails is logged, told in the job, and tried again."""
-        await self._kill_cancelled()
         while True:
             self._deletions.changed.clear()
             self._count()
             jobs = list(reversed(self._deletions.all()))
-            wait_s = None
+            wait_s = await self._kill_cancelled() if self._is_kill_due else None
             for job in jobs:
                 if job.state.is_open:
-                    wait_s = await self._attempt(job)
+                    wait_s = _sooner(wait_s, await self._attempt(job))
                 elif job.state is State.DELETED:
-                    wait_s = await self._watch(job) or wait_s
+                    wait_s = _sooner(wait_s, await self._watch(job))
+            if self._is_kill_due:
+                wait_s = _sooner(wait_s, _RETRY_S)
             self._count()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
@@ -124,8 +127,8 @@ class Eraser:
             await erasure.kill(self._engine, job.id)
         return job
 
-    async def _kill_cancelled(self) -> None:
-        """End what the engine has taken up again of jobs that were cancelled before the process was killed."""
+    async def _kill_cancelled(self) -> float | None:
+        """End what the engine still does for jobs that were cancelled; after how many seconds to try again, if so."""
         try:
             commands = await erasure.unfinished(self._engine)
             for job in self._deletions.all() if commands else ():
@@ -133,12 +136,31 @@ class Eraser:
                     await erasure.kill(self._engine, job.id)
         except StoreError as error:
             _log.error("cancelled deletions could not be looked for", extra=fields(reason=error))
+            return _RETRY_S
+        self._is_kill_due = False
+        return None
 
     async def _attempt(self, job: Deletion) -> float | None:
         """Delete; after how many seconds to try again, if it failed."""
         try:
+            await self._work_off(job)
+        except StoreError as error:
+            _log.error("records could not be deleted yet", extra=fields(id=job.id, reason=error))
+            why = "the store failed; see its log"
+            with contextlib.suppress(StoreError):
+                await self._deletions.change(
+                    job.id, lambda old: _replace(old, problem=why) if old.state.is_open else old
+                )
+            return _RETRY_S
+        finally:
+            self.progress.pop(job.id, None)
+        return None
+
+    async def _work_off(self, job: Deletion) -> None:
+        try:
             await self._delete(job)
         except _CancelledError:
+            self._is_kill_due = True  # should the next statement fail: the job is not attempted again
             await erasure.kill(self._engine, job.id)  # one that was begun while it was cancelled
             _log.info("deletion cancelled", extra=fields(id=job.id))
         except LogQLError as error:  # of another version of this program, for queries are read before they are taken
@@ -148,14 +170,6 @@ class Eraser:
             await self._deletions.change(
                 job.id, lambda old: _replace(old, state=State.CANCELLED, problem=why, ended_ms=ended_ms)
             )
-        except StoreError as error:
-            _log.error("records could not be deleted yet", extra=fields(id=job.id, reason=error))
-            with contextlib.suppress(StoreError):
-                await self._deletions.change(job.id, lambda old: _replace(old, problem="the store failed; see its log"))
-            return _RETRY_S
-        finally:
-            self.progress.pop(job.id, None)
-        return None
 
     async def _delete(self, job: Deletion) -> None:
         logs = await asyncio.to_thread(parse_log, job.query)
@@ -257,6 +271,10 @@ class Eraser:
         counted = Counter(job.state for job in self._deletions.all())
         for state in State:
             self._metrics.deletions.labels(state.value).set(counted[state])
+
+
+def _sooner(one: float | None, other: float | None) -> float | None:
+    return min((each for each in (one, other) if each is not None), default=None)
 
 
 def _done_with(day: int, job: Deletion) -> Deletion:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from aggregator.errors import StoreError
 from aggregator.ingest.committer import Stored
 from aggregator.store import coverage, erasure
 from aggregator.store import deletions as jobs_of
@@ -249,6 +250,39 @@ async def test_one_that_is_cancelled_while_the_engine_is_at_it_ends(erasing: Era
         await erasing.until(other, lambda job: not job.state.is_open)
     assert len(await stand.records()) == 4
     assert erasing.job(name).state is State.CANCELLED
+
+
+async def test_an_engine_that_refuses_to_end_a_cancelled_one_is_asked_again(
+    erasing: Erasing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aggregator.store.eraser._RETRY_S", 0.1)
+    stand = erasing.stand
+    await stand.commit(batch(LOGS_OF_A, LOGS_OF_B))
+    await stand.engine.execute(f"SYSTEM STOP MERGES {LOGS}")  # mutations as well
+    name = await erasing.ask('{namespace="shop"}')
+    kill, refused = erasure.kill, asyncio.Event()
+
+    async def refuse(*_: object) -> None:
+        if asyncio.current_task() is not asking:
+            refused.set()
+        raise StoreError("no memory for that")
+
+    asking = asyncio.current_task()
+    async with erasing.running():
+        await erasing.until(name, lambda _: name in erasing.eraser.progress and erasing.eraser.progress[name].open > 0)
+        monkeypatch.setattr(erasure, "kill", refuse)
+        with pytest.raises(StoreError):
+            await erasing.eraser.cancel(name)
+        async with asyncio.timeout(DEADLINE_S):
+            await refused.wait()
+            monkeypatch.setattr(erasure, "kill", kill)
+            while await erasure.unfinished(stand.engine):
+                await asyncio.sleep(0.02)
+        await stand.engine.execute(f"SYSTEM START MERGES {LOGS}")
+        other = await erasing.ask('{namespace="blog"}')
+        await erasing.until(other, lambda job: not job.state.is_open)
+    assert len(await stand.records()) == 4
+    assert (erasing.job(name).state, erasing.job(name).problem) == (State.CANCELLED, "")
 
 
 async def test_jobs_are_known_to_the_next_process(tmp_path: Path) -> None:
