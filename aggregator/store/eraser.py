@@ -92,6 +92,8 @@ class Eraser:
         self._clock = clock
         # Of the job that is being worked at: how far its mutation is.
         self.progress: dict[str, Mutation] = {}
+        # When to try again those that failed, of the monotonic clock.
+        self._paused: dict[str, float] = {}
         # The engine takes up again what it was at for a job that was cancelled before the process was killed.
         self._is_kill_due = True
 
@@ -124,6 +126,7 @@ class Eraser:
 
         job = await self._deletions.change(name, cancelled)
         if job.state is State.CANCELLED:
+            self._paused.pop(job.id, None)
             await erasure.kill(self._engine, job.id)
         return job
 
@@ -141,7 +144,12 @@ class Eraser:
         return None
 
     async def _attempt(self, job: Deletion) -> float | None:
-        """Delete; after how many seconds to try again, if it failed."""
+        """Delete; after how many seconds to try again, if it failed now or a while ago."""
+        # What failed is written into the job, and others are asked for meanwhile: both wake `run`.
+        left_s = self._paused.get(job.id, 0.0) - time.monotonic()
+        if left_s > 0:
+            return left_s
+        self._paused.pop(job.id, None)
         try:
             await self._work_off(job)
         except StoreError as error:
@@ -151,6 +159,7 @@ class Eraser:
                 await self._deletions.change(
                     job.id, lambda old: _replace(old, problem=why) if old.state.is_open else old
                 )
+            self._paused[job.id] = time.monotonic() + _RETRY_S
             return _RETRY_S
         finally:
             self.progress.pop(job.id, None)
@@ -179,16 +188,16 @@ class Eraser:
         days = await self._days(job)
         job = await self._step(
             job.id,
-            lambda old: _replace(
-                old, state=State.RUNNING, barrier_ms=barrier_ms, days=old.days_done + len(days), problem=""
-            ),
+            lambda old: _replace(old, state=State.RUNNING, barrier_ms=barrier_ms, days=old.days_done + len(days)),
         )
         for day in days:
             await self._delete_of(job, logs, day)
             job = await self._step(job.id, partial(_done_with, day))
         parts = await replaced_parts(self._engine) if job.records else ()
         ended_ms = int(self._clock() * 1000)
-        await self._step(job.id, lambda old: _replace(old, state=State.DELETED, ended_ms=ended_ms, parts=parts))
+        await self._step(
+            job.id, lambda old: _replace(old, state=State.DELETED, ended_ms=ended_ms, parts=parts, problem="")
+        )
         _log.info("records deleted as asked", extra=fields(id=job.id, records=job.records, days=len(days)))
 
     async def _step(self, name: str, make: Callable[[Deletion], Deletion]) -> Deletion:
@@ -278,7 +287,7 @@ def _sooner(one: float | None, other: float | None) -> float | None:
 
 
 def _done_with(day: int, job: Deletion) -> Deletion:
-    return _replace(job, last_day=day, days_done=job.days_done + 1)
+    return _replace(job, last_day=day, days_done=job.days_done + 1, problem="")
 
 
 def _times(job: Deletion, parameters: Parameters) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from typing import TYPE_CHECKING
 
 import pytest
@@ -283,6 +284,33 @@ async def test_an_engine_that_refuses_to_end_a_cancelled_one_is_asked_again(
         await erasing.until(other, lambda job: not job.state.is_open)
     assert len(await stand.records()) == 4
     assert (erasing.job(name).state, erasing.job(name).problem) == (State.CANCELLED, "")
+
+
+async def test_one_that_fails_is_tried_again_after_a_pause_and_says_why_until_it_goes_on(
+    erasing: Erasing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aggregator.store.eraser._RETRY_S", 1.0)
+    await erasing.stand.commit(batch(LOGS_OF_A))
+    name = await erasing.ask('{namespace="shop"}')
+    mark, tried = erasure.mark, list[float]()
+
+    async def refuse(*_: object) -> int:
+        tried.append(asyncio.get_running_loop().time())
+        raise StoreError("no memory for that")
+
+    monkeypatch.setattr(erasure, "mark", refuse)
+    async with erasing.running():
+        await erasing.until(name, lambda job: bool(job.problem))
+        await erasing.ask('{namespace="blog"}')
+        async with asyncio.timeout(DEADLINE_S):
+            while len(tried) < 3:
+                assert len(tried) < 2 or erasing.job(name).problem
+                await asyncio.sleep(0.02)
+        monkeypatch.setattr(erasure, "mark", mark)
+        job = await erasing.until(name, lambda job: not job.state.is_open)
+    assert all(later - earlier > 0.9 for earlier, later in itertools.pairwise(tried))
+    assert (job.problem, job.version) == ("", 7), "begun, the problem, two steps for each of two days, the end"
+    assert await erasing.stand.records() == []
 
 
 async def test_jobs_are_known_to_the_next_process(tmp_path: Path) -> None:
