@@ -143,18 +143,20 @@ class Retention:
             None,
             erasure.LIMITS,
         )
-        floor_ns = _floor_for(minutes, share, int(self._clock() * _SECOND_NS))
-        if floor_ns <= self._floor.at_ns:
-            return
+        # What is below a floor that was lifted before goes as well: marking it may have failed then.
+        floor_ns = max(_floor_for(minutes, share, int(self._clock() * _SECOND_NS)), self._floor.at_ns)
         await self._floor.lift(floor_ns)
+        condition = f"ts < fromUnixTimestamp64Nano(toInt64({floor_ns}), 'UTC')"
+        going = Going(day.day, condition, {}, self._commits.last_ms, _mark(_CUT))
+        rows = await erasure.mark(self._engine, going)
+        if not rows:
+            return
         _log.warning(
             "the oldest records of a day are deleted, for want of room",
             extra=fields(day=day_name(day.day), before=moment(floor_ns), limit=self._size_bytes),
         )
-        condition = f"ts < fromUnixTimestamp64Nano(toInt64({floor_ns}), 'UTC')"
-        going = Going(day.day, condition, {}, self._commits.last_ms, _mark(_CUT))
-        self._metrics.erased.labels("size").inc(await erasure.mark(self._engine, going))
         await erasure.begin(self._engine, going)
+        self._metrics.erased.labels("size").inc(rows)
         # On a full disk it may wait for room, which other days make by being dropped.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(EVERY_S):

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from aggregator.errors import StoreError
 from aggregator.ingest.committer import Stored
-from aggregator.store import schema
+from aggregator.store import erasure, schema
 from aggregator.store.commits import Commits
 from aggregator.store.deletions import Deletions
 from aggregator.store.engine import Engine
@@ -155,6 +156,28 @@ async def test_days_go_for_want_of_room_also_where_the_reserve_is_all_that_is_le
         assert await stand.records() == [("s0", 1)]
         deletions = await Deletions.read(engine)
         assert await deletions.ask('{namespace="shop"}', 0, 1, NOW_S)
+
+
+@pytest.mark.parametrize("step", ["mark", "begin"])
+async def test_a_cut_that_failed_is_made_by_the_next_round(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    await stand.commit(batch(large("a", 0, span_ns=64 * 60 * 10**9)))
+    retention = stand.retention(lambda: NOW_S, LARGE_BYTES // 2)
+    with monkeypatch.context() as patched:
+
+        async def refuse(*_: object) -> int:
+            raise StoreError("no memory for that")
+
+        patched.setattr(erasure, step, refuse)
+        with pytest.raises(StoreError):
+            await retention.drop()
+    assert len(await stand.records()) == 64
+    await retention.drop()
+    left = len(await stand.records())
+    assert 10 < left < 35
+    assert stand.metric("rows_deleted_total", reason="size") == 64 - left
+    assert await stand.is_whole()
 
 
 async def test_a_day_to_come_costs_nobody_else_their_records(stand: Stand, caplog: pytest.LogCaptureFixture) -> None:
