@@ -246,12 +246,13 @@ class Eraser:
             await self._erase(job, Going(day, condition, named.values, job.barrier_ms, job.id))
 
     async def _erase(self, job: Deletion, going: Going) -> None:
-        rows = await erasure.mark(self._engine, going)
-        if not rows:
-            return
-        # Before they go: whoever resumes finds only what is left.
-        await self._step(job.id, lambda old: _replace(old, records=old.records + rows))
-        await erasure.begin(self._engine, going)
+        async with erasure.alone(self._engine):
+            rows = await erasure.mark(self._engine, going)
+            if not rows:
+                return
+            # Before they go: whoever resumes finds only what is left.
+            await self._step(job.id, lambda old: _replace(old, records=old.records + rows))
+            await erasure.begin(self._engine, going)
         await erasure.finish(self._engine, job.id, lambda found: self._tell(job.id, found))
         self._metrics.erased.labels("request").inc(rows)
 

@@ -148,14 +148,15 @@ class Retention:
         await self._floor.lift(floor_ns)
         condition = f"ts < fromUnixTimestamp64Nano(toInt64({floor_ns}), 'UTC')"
         going = Going(day.day, condition, {}, self._commits.last_ms, _mark(_CUT))
-        rows = await erasure.mark(self._engine, going)
-        if not rows:
-            return
+        async with erasure.alone(self._engine):
+            rows = await erasure.mark(self._engine, going)
+            if not rows:
+                return
+            await erasure.begin(self._engine, going)
         _log.warning(
             "the oldest records of a day are deleted, for want of room",
             extra=fields(day=day_name(day.day), before=moment(floor_ns), limit=self._size_bytes),
         )
-        await erasure.begin(self._engine, going)
         self._metrics.erased.labels("size").inc(rows)
         # On a full disk it may wait for room, which other days make by being dropped.
         with contextlib.suppress(TimeoutError):

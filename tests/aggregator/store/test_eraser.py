@@ -183,6 +183,15 @@ async def test_a_part_that_was_rewritten_before_the_kill_leaves_no_second_marker
     assert await stand.is_whole()
 
 
+async def test_of_two_deletions_at_once_one_leaves_markers(erasing: Erasing) -> None:
+    stand = erasing.stand
+    await stand.commit(batch(part("a", 0, [10, 20, 30])))
+    both = [Going(NOW_S // DAY_S, "namespace = 'shop'", {}, stand.commits.last_ms, name) for name in ("m1", "m2")]
+    await asyncio.gather(*(erasure.erase(stand.engine, going) for going in both))
+    assert await stand.stored() == [("a", 30)]
+    assert await stand.is_whole()
+
+
 async def test_runs_have_a_marker_each_and_rows_of_before_schema_2_one_that_says_nothing(erasing: Erasing) -> None:
     stand = erasing.stand
     await stand.commit(batch(part("a", 0, [10, 20, 30, 40, 50, 60]), part("old", 0, [1, 2, 3])))
