@@ -188,12 +188,17 @@ class Retention:
         values = {"over": over}
         going = Going(day, "namespace IN {over:Array(String)}", values, self._commits.last_ms, _mark(_THINNED))
         rows = await erasure.erase(self._engine, going)
-        await self._engine.execute(
-            f"ALTER TABLE {STREAMS} DELETE IN PARTITION '{day_name(day)}' "
-            "WHERE labels['namespace'] IN {over:Array(String)} SETTINGS mutations_sync = 1",
-            values,
-        )
-        self._streams.forget()
+        try:
+            # In the background, for inserts wait for what the engine does at once.
+            await self._engine.execute(
+                f"ALTER TABLE {STREAMS} DELETE IN PARTITION '{day_name(day)}' "
+                f"WHERE labels['namespace'] IN {{over:Array(String)}} AND '{going.mark}' != '' "
+                "SETTINGS mutations_sync = 0",
+                values,
+            )
+            await erasure.finish(self._engine, going.mark)
+        finally:
+            self._streams.forget()
         self._metrics.erased.labels("namespace").inc(rows)
         _log.info(
             "records of namespaces deleted that are over",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
@@ -222,6 +223,25 @@ async def test_namespaces_go_by_their_own_rules_and_their_positions_stay(stand: 
     before = await stand.count(LOGS)
     await retention.thin_out()
     assert await stand.count(LOGS) == before, "nothing is over: no markers"
+
+
+async def test_commits_do_not_wait_until_labels_of_namespaces_are_gone(stand: Stand) -> None:
+    spaces = ("shop", "kube-system")
+    await stand.commit(batch(*(part(name, 0, [5], time=days_ago(1.2), namespace=name) for name in spaces)))
+    await stand.engine.execute(f"SYSTEM STOP MERGES {STREAMS}")  # mutations as well
+    thinning = asyncio.create_task(stand.retention(lambda: NOW_S + 1.5 * DAY_S).thin_out())
+    begun = "system.mutations WHERE table = 'streams' AND command LIKE '%namespace%'"
+    try:
+        async with asyncio.timeout(10.0):
+            while not await stand.count(begun):
+                await asyncio.sleep(0.02)
+            await stand.commit(batch(part("new", 0, [5])))
+        assert not thinning.done()
+    finally:
+        await stand.engine.execute(f"SYSTEM START MERGES {STREAMS}")
+        await thinning
+    assert await stand.records() == [("new", 5), ("shop", 5)]
+    assert await stand.count(STREAMS) == 2
 
 
 async def test_late_records_of_a_namespace_that_is_over_are_acknowledged_and_not_stored(stand: Stand) -> None:
