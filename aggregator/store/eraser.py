@@ -92,20 +92,25 @@ class Eraser:
         self._clock = clock
         # Of the job that is being worked at: how far its mutation is.
         self.progress: dict[str, Mutation] = {}
+        # When to try again those that failed, of the monotonic clock.
+        self._paused: dict[str, float] = {}
+        # The engine takes up again what it was at for a job that was cancelled before the process was killed.
+        self._is_kill_due = True
 
     async def run(self) -> None:
         """Delete what is asked for, for ever; what fails is logged, told in the job, and tried again."""
-        await self._kill_cancelled()
         while True:
             self._deletions.changed.clear()
             self._count()
             jobs = list(reversed(self._deletions.all()))
-            wait_s = None
+            wait_s = await self._kill_cancelled() if self._is_kill_due else None
             for job in jobs:
                 if job.state.is_open:
-                    wait_s = await self._attempt(job)
+                    wait_s = _sooner(wait_s, await self._attempt(job))
                 elif job.state is State.DELETED:
-                    wait_s = await self._watch(job) or wait_s
+                    wait_s = _sooner(wait_s, await self._watch(job))
+            if self._is_kill_due:
+                wait_s = _sooner(wait_s, _RETRY_S)
             self._count()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
@@ -121,11 +126,12 @@ class Eraser:
 
         job = await self._deletions.change(name, cancelled)
         if job.state is State.CANCELLED:
+            self._paused.pop(job.id, None)
             await erasure.kill(self._engine, job.id)
         return job
 
-    async def _kill_cancelled(self) -> None:
-        """End what the engine has taken up again of jobs that were cancelled before the process was killed."""
+    async def _kill_cancelled(self) -> float | None:
+        """End what the engine still does for jobs that were cancelled; after how many seconds to try again, if so."""
         try:
             commands = await erasure.unfinished(self._engine)
             for job in self._deletions.all() if commands else ():
@@ -133,12 +139,37 @@ class Eraser:
                     await erasure.kill(self._engine, job.id)
         except StoreError as error:
             _log.error("cancelled deletions could not be looked for", extra=fields(reason=error))
+            return _RETRY_S
+        self._is_kill_due = False
+        return None
 
     async def _attempt(self, job: Deletion) -> float | None:
-        """Delete; after how many seconds to try again, if it failed."""
+        """Delete; after how many seconds to try again, if it failed now or a while ago."""
+        # What failed is written into the job, and others are asked for meanwhile: both wake `run`.
+        left_s = self._paused.get(job.id, 0.0) - time.monotonic()
+        if left_s > 0:
+            return left_s
+        self._paused.pop(job.id, None)
+        try:
+            await self._work_off(job)
+        except StoreError as error:
+            _log.error("records could not be deleted yet", extra=fields(id=job.id, reason=error))
+            why = "the store failed; see its log"
+            with contextlib.suppress(StoreError):
+                await self._deletions.change(
+                    job.id, lambda old: _replace(old, problem=why) if old.state.is_open else old
+                )
+            self._paused[job.id] = time.monotonic() + _RETRY_S
+            return _RETRY_S
+        finally:
+            self.progress.pop(job.id, None)
+        return None
+
+    async def _work_off(self, job: Deletion) -> None:
         try:
             await self._delete(job)
         except _CancelledError:
+            self._is_kill_due = True  # should the next statement fail: the job is not attempted again
             await erasure.kill(self._engine, job.id)  # one that was begun while it was cancelled
             _log.info("deletion cancelled", extra=fields(id=job.id))
         except LogQLError as error:  # of another version of this program, for queries are read before they are taken
@@ -148,14 +179,6 @@ class Eraser:
             await self._deletions.change(
                 job.id, lambda old: _replace(old, state=State.CANCELLED, problem=why, ended_ms=ended_ms)
             )
-        except StoreError as error:
-            _log.error("records could not be deleted yet", extra=fields(id=job.id, reason=error))
-            with contextlib.suppress(StoreError):
-                await self._deletions.change(job.id, lambda old: _replace(old, problem="the store failed; see its log"))
-            return _RETRY_S
-        finally:
-            self.progress.pop(job.id, None)
-        return None
 
     async def _delete(self, job: Deletion) -> None:
         logs = await asyncio.to_thread(parse_log, job.query)
@@ -165,16 +188,16 @@ class Eraser:
         days = await self._days(job)
         job = await self._step(
             job.id,
-            lambda old: _replace(
-                old, state=State.RUNNING, barrier_ms=barrier_ms, days=old.days_done + len(days), problem=""
-            ),
+            lambda old: _replace(old, state=State.RUNNING, barrier_ms=barrier_ms, days=old.days_done + len(days)),
         )
         for day in days:
             await self._delete_of(job, logs, day)
             job = await self._step(job.id, partial(_done_with, day))
         parts = await replaced_parts(self._engine) if job.records else ()
         ended_ms = int(self._clock() * 1000)
-        await self._step(job.id, lambda old: _replace(old, state=State.DELETED, ended_ms=ended_ms, parts=parts))
+        await self._step(
+            job.id, lambda old: _replace(old, state=State.DELETED, ended_ms=ended_ms, parts=parts, problem="")
+        )
         _log.info("records deleted as asked", extra=fields(id=job.id, records=job.records, days=len(days)))
 
     async def _step(self, name: str, make: Callable[[Deletion], Deletion]) -> Deletion:
@@ -223,12 +246,13 @@ class Eraser:
             await self._erase(job, Going(day, condition, named.values, job.barrier_ms, job.id))
 
     async def _erase(self, job: Deletion, going: Going) -> None:
-        rows = await erasure.mark(self._engine, going)
-        if not rows:
-            return
-        # Before they go: whoever resumes finds only what is left.
-        await self._step(job.id, lambda old: _replace(old, records=old.records + rows))
-        await erasure.begin(self._engine, going)
+        async with erasure.alone(self._engine):
+            rows = await erasure.mark(self._engine, going)
+            if not rows:
+                return
+            # Before they go: whoever resumes finds only what is left.
+            await self._step(job.id, lambda old: _replace(old, records=old.records + rows))
+            await erasure.begin(self._engine, going)
         await erasure.finish(self._engine, job.id, lambda found: self._tell(job.id, found))
         self._metrics.erased.labels("request").inc(rows)
 
@@ -259,8 +283,12 @@ class Eraser:
             self._metrics.deletions.labels(state.value).set(counted[state])
 
 
+def _sooner(one: float | None, other: float | None) -> float | None:
+    return min((each for each in (one, other) if each is not None), default=None)
+
+
 def _done_with(day: int, job: Deletion) -> Deletion:
-    return _replace(job, last_day=day, days_done=job.days_done + 1)
+    return _replace(job, last_day=day, days_done=job.days_done + 1, problem="")
 
 
 def _times(job: Deletion, parameters: Parameters) -> str:

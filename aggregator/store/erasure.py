@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
 
 import msgspec
 import numpy as np
@@ -44,6 +45,7 @@ _ROWS_MAX: Final = 1_000_000
 _SOURCES_MAX: Final = 5_000
 # How often a mutation is asked how far it is: it takes from milliseconds to hours.
 _POLL_S: Final = 0.25
+_MARKING: Final[WeakKeyDictionary[Engine, asyncio.Lock]] = WeakKeyDictionary()
 _BEGIN: Final = (
     f"if(framing = {FRAMING_UNKNOWN}, position, toUInt64(toInt64(position) - toInt64(length(body)) - framing))"
 )
@@ -96,6 +98,14 @@ class _Run(msgspec.Struct):
     ended: int
     framing: str
     newest_ns: int
+
+
+def alone(engine: Engine) -> asyncio.Lock:
+    """What to hold from `mark` to `begin`: of two who mark at once, neither sees the other's markers.
+
+    Not until `finish`, which may take hours: rows that have markers are not marked once more while they wait to go.
+    """
+    return _MARKING.setdefault(engine, asyncio.Lock())
 
 
 async def mark(engine: Engine, going: Going) -> int:
@@ -233,8 +243,10 @@ async def finish(engine: Engine, mark: str, tell: Callable[[Mutation], None] = l
 
 async def erase(engine: Engine, going: Going) -> int:
     """Delete the rows ``going``, and wait until they are gone from queries; how many there were."""
-    rows = await mark(engine, going)
+    async with alone(engine):
+        rows = await mark(engine, going)
+        if rows:
+            await begin(engine, going)
     if rows:
-        await begin(engine, going)
         await finish(engine, going.mark)
     return rows

@@ -143,18 +143,21 @@ class Retention:
             None,
             erasure.LIMITS,
         )
-        floor_ns = _floor_for(minutes, share, int(self._clock() * _SECOND_NS))
-        if floor_ns <= self._floor.at_ns:
-            return
+        # What is below a floor that was lifted before goes as well: marking it may have failed then.
+        floor_ns = max(_floor_for(minutes, share, int(self._clock() * _SECOND_NS)), self._floor.at_ns)
         await self._floor.lift(floor_ns)
+        condition = f"ts < fromUnixTimestamp64Nano(toInt64({floor_ns}), 'UTC')"
+        going = Going(day.day, condition, {}, self._commits.last_ms, _mark(_CUT))
+        async with erasure.alone(self._engine):
+            rows = await erasure.mark(self._engine, going)
+            if not rows:
+                return
+            await erasure.begin(self._engine, going)
         _log.warning(
             "the oldest records of a day are deleted, for want of room",
             extra=fields(day=day_name(day.day), before=moment(floor_ns), limit=self._size_bytes),
         )
-        condition = f"ts < fromUnixTimestamp64Nano(toInt64({floor_ns}), 'UTC')"
-        going = Going(day.day, condition, {}, self._commits.last_ms, _mark(_CUT))
-        self._metrics.erased.labels("size").inc(await erasure.mark(self._engine, going))
-        await erasure.begin(self._engine, going)
+        self._metrics.erased.labels("size").inc(rows)
         # On a full disk it may wait for room, which other days make by being dropped.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(EVERY_S):
@@ -185,12 +188,17 @@ class Retention:
         values = {"over": over}
         going = Going(day, "namespace IN {over:Array(String)}", values, self._commits.last_ms, _mark(_THINNED))
         rows = await erasure.erase(self._engine, going)
-        await self._engine.execute(
-            f"ALTER TABLE {STREAMS} DELETE IN PARTITION '{day_name(day)}' "
-            "WHERE labels['namespace'] IN {over:Array(String)} SETTINGS mutations_sync = 1",
-            values,
-        )
-        self._streams.forget()
+        try:
+            # In the background, for inserts wait for what the engine does at once.
+            await self._engine.execute(
+                f"ALTER TABLE {STREAMS} DELETE IN PARTITION '{day_name(day)}' "
+                f"WHERE labels['namespace'] IN {{over:Array(String)}} AND '{going.mark}' != '' "
+                "SETTINGS mutations_sync = 0",
+                values,
+            )
+            await erasure.finish(self._engine, going.mark)
+        finally:
+            self._streams.forget()
         self._metrics.erased.labels("namespace").inc(rows)
         _log.info(
             "records of namespaces deleted that are over",

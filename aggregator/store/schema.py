@@ -70,6 +70,9 @@ _DURABLE: Final = (
     "min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1"
 )
 
+# What makes room has to be written where there is none: the reserve (`aggregator.store.settings`) is for that as well.
+_INTO_RESERVE: Final = "min_free_disk_bytes_to_perform_insert = 1"
+
 # A merge takes at least so many parts: every record is rewritten less often. Measured with one part every 0.2 s,
 # merging then costs 40 % of the CPU it does by default; a day has some fifty parts instead of ten, which queries hardly
 # notice. Merged parts are fsynced, so what they replaced need not stay for minutes.
@@ -149,7 +152,7 @@ SETTINGS {_DURABLE}""",
     floor_ns Int64
 ) ENGINE = ReplacingMergeTree(floor_ns)
 ORDER BY name
-SETTINGS {_DURABLE}""",
+SETTINGS {_DURABLE}, {_INTO_RESERVE}""",
     f"""CREATE TABLE IF NOT EXISTS {DELETIONS} (
     id String,
     version UInt64,
@@ -158,12 +161,15 @@ SETTINGS {_DURABLE}""",
 ) ENGINE = ReplacingMergeTree(version)
 ORDER BY id
 TTL written_at + INTERVAL 90 DAY
-SETTINGS {_DURABLE}""",
+SETTINGS {_DURABLE}, {_INTO_RESERVE}""",
+    # Of tables that were made before they had it.
+    f"ALTER TABLE {FLOORS} MODIFY SETTING {_INTO_RESERVE}",
+    f"ALTER TABLE {DELETIONS} MODIFY SETTING {_INTO_RESERVE}",
 )
 
 
 async def create(engine: Engine) -> None:
-    """Make the tables of a new store; leaves those of an existing one as they are (see `migrations.migrate`)."""
+    """Make the tables that are missing; those of older versions are left to `migrations.migrate`."""
     for statement in _STATEMENTS:
         await engine.execute(statement)
 

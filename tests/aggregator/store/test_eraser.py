@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from typing import TYPE_CHECKING
 
 import pytest
 
+from aggregator.errors import StoreError
 from aggregator.ingest.committer import Stored
 from aggregator.store import coverage, erasure
 from aggregator.store import deletions as jobs_of
@@ -181,6 +183,15 @@ async def test_a_part_that_was_rewritten_before_the_kill_leaves_no_second_marker
     assert await stand.is_whole()
 
 
+async def test_of_two_deletions_at_once_one_leaves_markers(erasing: Erasing) -> None:
+    stand = erasing.stand
+    await stand.commit(batch(part("a", 0, [10, 20, 30])))
+    both = [Going(NOW_S // DAY_S, "namespace = 'shop'", {}, stand.commits.last_ms, name) for name in ("m1", "m2")]
+    await asyncio.gather(*(erasure.erase(stand.engine, going) for going in both))
+    assert await stand.stored() == [("a", 30)]
+    assert await stand.is_whole()
+
+
 async def test_runs_have_a_marker_each_and_rows_of_before_schema_2_one_that_says_nothing(erasing: Erasing) -> None:
     stand = erasing.stand
     await stand.commit(batch(part("a", 0, [10, 20, 30, 40, 50, 60]), part("old", 0, [1, 2, 3])))
@@ -249,6 +260,66 @@ async def test_one_that_is_cancelled_while_the_engine_is_at_it_ends(erasing: Era
         await erasing.until(other, lambda job: not job.state.is_open)
     assert len(await stand.records()) == 4
     assert erasing.job(name).state is State.CANCELLED
+
+
+async def test_an_engine_that_refuses_to_end_a_cancelled_one_is_asked_again(
+    erasing: Erasing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aggregator.store.eraser._RETRY_S", 0.1)
+    stand = erasing.stand
+    await stand.commit(batch(LOGS_OF_A, LOGS_OF_B))
+    await stand.engine.execute(f"SYSTEM STOP MERGES {LOGS}")  # mutations as well
+    name = await erasing.ask('{namespace="shop"}')
+    kill, refused = erasure.kill, asyncio.Event()
+
+    async def refuse(*_: object) -> None:
+        if asyncio.current_task() is not asking:
+            refused.set()
+        raise StoreError("no memory for that")
+
+    asking = asyncio.current_task()
+    async with erasing.running():
+        await erasing.until(name, lambda _: name in erasing.eraser.progress and erasing.eraser.progress[name].open > 0)
+        monkeypatch.setattr(erasure, "kill", refuse)
+        with pytest.raises(StoreError):
+            await erasing.eraser.cancel(name)
+        async with asyncio.timeout(DEADLINE_S):
+            await refused.wait()
+            monkeypatch.setattr(erasure, "kill", kill)
+            while await erasure.unfinished(stand.engine):
+                await asyncio.sleep(0.02)
+        await stand.engine.execute(f"SYSTEM START MERGES {LOGS}")
+        other = await erasing.ask('{namespace="blog"}')
+        await erasing.until(other, lambda job: not job.state.is_open)
+    assert len(await stand.records()) == 4
+    assert (erasing.job(name).state, erasing.job(name).problem) == (State.CANCELLED, "")
+
+
+async def test_one_that_fails_is_tried_again_after_a_pause_and_says_why_until_it_goes_on(
+    erasing: Erasing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aggregator.store.eraser._RETRY_S", 1.0)
+    await erasing.stand.commit(batch(LOGS_OF_A))
+    name = await erasing.ask('{namespace="shop"}')
+    mark, tried = erasure.mark, list[float]()
+
+    async def refuse(*_: object) -> int:
+        tried.append(asyncio.get_running_loop().time())
+        raise StoreError("no memory for that")
+
+    monkeypatch.setattr(erasure, "mark", refuse)
+    async with erasing.running():
+        await erasing.until(name, lambda job: bool(job.problem))
+        await erasing.ask('{namespace="blog"}')
+        async with asyncio.timeout(DEADLINE_S):
+            while len(tried) < 3:
+                assert len(tried) < 2 or erasing.job(name).problem
+                await asyncio.sleep(0.02)
+        monkeypatch.setattr(erasure, "mark", mark)
+        job = await erasing.until(name, lambda job: not job.state.is_open)
+    assert all(later - earlier > 0.9 for earlier, later in itertools.pairwise(tried))
+    assert (job.problem, job.version) == ("", 7), "begun, the problem, two steps for each of two days, the end"
+    assert await erasing.stand.records() == []
 
 
 async def test_jobs_are_known_to_the_next_process(tmp_path: Path) -> None:

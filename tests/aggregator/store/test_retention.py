@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
@@ -7,9 +8,14 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from aggregator.errors import StoreError
 from aggregator.ingest.committer import Stored
+from aggregator.store import erasure, schema
+from aggregator.store.commits import Commits
+from aggregator.store.deletions import Deletions
+from aggregator.store.engine import Engine
 from aggregator.store.floor import Floor
-from aggregator.store.schema import LOGS, STREAMS
+from aggregator.store.schema import DELETIONS, FLOORS, LOGS, STREAMS
 from aggregator.store.terms import Rule, Terms
 from tests.aggregator.records import DAY_S, NOW_NS, NOW_S, Part, Record, batch, part, source
 from tests.aggregator.stand import RETENTION_S, Stand, open_stand
@@ -135,6 +141,46 @@ async def test_of_one_day_that_is_too_large_the_oldest_records_go(tmp_path: Path
         ]
 
 
+@pytest.mark.parametrize("is_older", [False, True])
+async def test_days_go_for_want_of_room_also_where_the_reserve_is_all_that_is_left(
+    tmp_path: Path, *, is_older: bool
+) -> None:
+    path = tmp_path / "store"
+    async with open_stand(path) as stand:
+        await stand.commit(batch(*(part(f"s{days}", 0, [1], time=days_ago(days)) for days in range(3))))
+        for table in (FLOORS, DELETIONS) if is_older else ():  # as they were made at first
+            await stand.engine.execute(f"ALTER TABLE {table} RESET SETTING min_free_disk_bytes_to_perform_insert")
+    async with Engine.open(f"chdb://{path}", 2, reserve_bytes=1 << 50) as engine:
+        await schema.create(engine)
+        stand = Stand(engine, await Commits.read(engine), lambda: float(NOW_S), await Floor.read(engine), TERMS)
+        await stand.retention(lambda: NOW_S, 1).drop()
+        assert await stand.records() == [("s0", 1)]
+        deletions = await Deletions.read(engine)
+        assert await deletions.ask('{namespace="shop"}', 0, 1, NOW_S)
+
+
+@pytest.mark.parametrize("step", ["mark", "begin"])
+async def test_a_cut_that_failed_is_made_by_the_next_round(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    await stand.commit(batch(large("a", 0, span_ns=64 * 60 * 10**9)))
+    retention = stand.retention(lambda: NOW_S, LARGE_BYTES // 2)
+    with monkeypatch.context() as patched:
+
+        async def refuse(*_: object) -> int:
+            raise StoreError("no memory for that")
+
+        patched.setattr(erasure, step, refuse)
+        with pytest.raises(StoreError):
+            await retention.drop()
+    assert len(await stand.records()) == 64
+    await retention.drop()
+    left = len(await stand.records())
+    assert 10 < left < 35
+    assert stand.metric("rows_deleted_total", reason="size") == 64 - left
+    assert await stand.is_whole()
+
+
 async def test_a_day_to_come_costs_nobody_else_their_records(stand: Stand, caplog: pytest.LogCaptureFixture) -> None:
     await stand.commit(batch(large("a", -400)), batch(part("b", 0, [1])))
     await stand.retention(lambda: NOW_S, LARGE_BYTES // 2).drop()
@@ -177,6 +223,25 @@ async def test_namespaces_go_by_their_own_rules_and_their_positions_stay(stand: 
     before = await stand.count(LOGS)
     await retention.thin_out()
     assert await stand.count(LOGS) == before, "nothing is over: no markers"
+
+
+async def test_commits_do_not_wait_until_labels_of_namespaces_are_gone(stand: Stand) -> None:
+    spaces = ("shop", "kube-system")
+    await stand.commit(batch(*(part(name, 0, [5], time=days_ago(1.2), namespace=name) for name in spaces)))
+    await stand.engine.execute(f"SYSTEM STOP MERGES {STREAMS}")  # mutations as well
+    thinning = asyncio.create_task(stand.retention(lambda: NOW_S + 1.5 * DAY_S).thin_out())
+    begun = "system.mutations WHERE table = 'streams' AND command LIKE '%namespace%'"
+    try:
+        async with asyncio.timeout(10.0):
+            while not await stand.count(begun):
+                await asyncio.sleep(0.02)
+            await stand.commit(batch(part("new", 0, [5])))
+        assert not thinning.done()
+    finally:
+        await stand.engine.execute(f"SYSTEM START MERGES {STREAMS}")
+        await thinning
+    assert await stand.records() == [("new", 5), ("shop", 5)]
+    assert await stand.count(STREAMS) == 2
 
 
 async def test_late_records_of_a_namespace_that_is_over_are_acknowledged_and_not_stored(stand: Stand) -> None:
