@@ -114,7 +114,8 @@ async def test_what_is_selected_goes_and_is_not_stored_again(
     job = await erasing.delete(query, start_ns)
 
     assert await stand.records() == left
-    assert (job.state, job.records, job.days_done) == (State.DELETED, 6 - len(left), job.days)
+    assert job.state in {State.DELETED, State.GONE}  # the latter soon, where no file had any
+    assert (job.records, job.days_done) == (6 - len(left), job.days)
     assert stand.metric("rows_deleted_total", reason="request") == 6 - len(left)
     assert await stand.reached(A, B) == {A: 40, B: 20}
     assert await stand.commit(batch(LOGS_OF_A, LOGS_OF_B)) == [Stored({A: 40, B: 20})]
