@@ -75,10 +75,11 @@ async def test_queries_give_way_to_inserts(engine: Engine) -> None:
     running: set[tuple[str, int]] = set()
     insert = asyncio.create_task(engine.insert(schema.LOGS, rows_of_logs(INSERT_ROWS_MAX)))
     while not insert.done():
-        rows = "SELECT query_kind AS kind, toInt32(Settings['priority']) AS priority FROM system.processes"
+        rows = "SELECT query_kind AS kind, toInt32OrZero(Settings['priority']) AS priority FROM system.processes"
         running |= {(row.kind, row.priority) for row in await engine.rows(rows, Running)}
     await insert
-    assert running == {("Insert", 1), ("Select", 2)}
+    # Beside them there is what asks for the columns' types.
+    assert {each for each in running if each[0] in {"Insert", "Select"}} == {("Insert", 1), ("Select", 2)}
 
 
 async def test_a_query_goes_on_however_long_it_gives_way(engine: Engine) -> None:
