@@ -26,6 +26,8 @@ from wire.batch import Batch, Chunk, Flag
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy.typing as npt
+
     from aggregator.store.coverage import Stretch
 
 
@@ -127,19 +129,29 @@ def _trim_one(
             trimmed += new - first
         stretches = held.get(chunk.source, ())
         stretch = next((each for each in stretches if each.end > position), None)
+        filled, reached[chunk.source] = last, max(position, chunk.end)
         if stretch is not None and position <= stretch.start <= chunk.end:
-            # Of what lies behind the hole, only the end counts; the agent reads on from there.
-            filled = max(new, first + int(np.searchsorted(batch.positions[first:last], stretch.start, "right")))
+            filled, reached[chunk.source] = _filled(batch.positions[first:last], position, stretch)
+            filled = max(new, first + filled)
             trimmed += last - filled
-            reached[chunk.source] = stretch.end
-        else:
-            filled = last
-            reached[chunk.source] = max(position, chunk.end)
         if new < filled:
             start = position if any(each.end == position for each in stretches) else 0
             pieces.append(Piece(request, chunk, new, filled, start=start))
         first = last
     return Trimmed(tuple(pieces), reached, {}, trimmed)
+
+
+def _filled(positions: npt.NDArray[np.uint64], position: int, stretch: Stretch) -> tuple[int, int]:
+    """How many rows of a chunk that reaches over a hole fill it, and where its source stands then.
+
+    Of what lies behind the hole only the end counts; the agent reads on from there. A record across the edge, joined
+    another way than before, is stored: its beginning is nowhere else. Rather the rest of it twice than that lost.
+    """
+    count = int(np.searchsorted(positions, np.uint64(stretch.start), "right"))
+    ends = max(position, int(positions[count - 1])) if count else position
+    if ends < stretch.start and count < len(positions):
+        return count + 1, max(stretch.end, int(positions[count]))
+    return count, stretch.end
 
 
 def _pair(request: int, batch: Batch, chunk: Chunk, follower: Chunk, first: int, *, now_ns: int) -> tuple[Piece, Piece]:

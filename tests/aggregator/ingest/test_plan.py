@@ -178,6 +178,15 @@ def test_one_batch_may_fill_several_holes() -> None:
     assert (found.reached[A], found.rows_trimmed, found.behind) == (310, 4, {})
 
 
+def test_a_record_across_the_edge_of_a_hole_is_not_lost() -> None:
+    """The store has 100 to 150; on its second way in, what was two records there is one."""
+    held = {A: [Stretch(100, 150)]}
+    found = planned(batch(part("a", 0, [50, 110, 150])), held=held)
+    assert (stretches(found), found.reached[A]) == ({A: [(0, 50), (50, 110)]}, 150)
+    beyond = planned(batch(part("a", 0, [50, 170, 180])), held=held)
+    assert (stretches(beyond), beyond.reached[A]) == ({A: [(0, 50), (50, 170)]}, 170)
+
+
 def test_a_source_may_stand_where_what_is_held_begins() -> None:
     found = planned(batch(part("a", 100, [120, 150, 170])), a=100, held={A: [Stretch(100, 150)]})
     assert (stretches(found), found.reached[A]) == ({}, 150)
