@@ -6,8 +6,6 @@ from collections.abc import Mapping
 
 import msgspec
 
-from aggregator.logql.tree import ERROR, ERROR_DETAILS
-
 
 class Entry(msgspec.Struct, frozen=True):
     """A record: its line, and its labels in the three categories that Loki knows.
@@ -31,8 +29,3 @@ class Entry(msgspec.Struct, frozen=True):
     def labels(self) -> dict[str, str]:
         """All labels."""
         return {**self.stream, **self.metadata, **self.parsed}
-
-    @property
-    def has_error(self) -> bool:
-        """Whether a stage left an error."""
-        return ERROR in self.parsed or ERROR_DETAILS in self.parsed

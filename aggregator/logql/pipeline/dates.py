@@ -249,15 +249,6 @@ class _Reading:
         self.rest = self.rest[found.end() :]
 
 
-def in_zone(ns: int, tz: dt.tzinfo) -> Time:
-    """An instant as seen in a zone."""
-    if tz is dt.UTC:
-        return Time(ns)
-    moment = (_EPOCH + dt.timedelta(seconds=ns // SECOND_NS)).replace(tzinfo=dt.UTC).astimezone(tz)
-    offset = moment.utcoffset()
-    return Time(ns, int(offset.total_seconds()) if offset is not None else 0, moment.tzname() or "")
-
-
 # Field, digits at least and at most, lowest, highest.
 _NUMBERS: Final = {
     "1": ("month", 1, 2, 1, 12), "01": ("month", 2, 2, 1, 12), "2": ("day", 1, 2, 1, 31), "02": ("day", 2, 2, 1, 31),
