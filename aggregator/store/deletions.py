@@ -55,8 +55,8 @@ class Deletion(msgspec.Struct, frozen=True):
 
     ``query``: LogQL, a selector and line filters, of records from ``start_ns`` to before ``end_ns``. ``barrier_ms``:
     the last commit whose records it is about. ``last_day``: the last day that it is done with. ``days``: how many there
-    are, ``days_done`` of them are done. ``records``: found so far. ``parts``: directories that still have some of them.
-    ``problem``: why it does not go on.
+    are, ``days_done`` of them done. ``records``: found so far, those of ``counted_day`` among them, which is the day
+    at hand. ``parts``: directories that still have some of them. ``problem``: why it does not go on.
     """
 
     id: str
@@ -72,6 +72,7 @@ class Deletion(msgspec.Struct, frozen=True):
     days: int = 0
     days_done: int = 0
     records: int = 0
+    counted_day: int = -1
     parts: tuple[str, ...] = ()
     problem: str = ""
 

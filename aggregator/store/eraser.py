@@ -55,6 +55,7 @@ class _Day(msgspec.Struct):
 class _Stream(msgspec.Struct):
     space: str
     number: str
+    rows: int
 
 
 class _CancelledError(Exception):
@@ -231,12 +232,14 @@ class Eraser:
         chosen = [*row, *selection(logs.selector, job.start_ns, job.end_ns, of_streams)]
         going = Going(day, " AND ".join(chosen), of_streams.values, job.barrier_ms, job.id)
         found = await self._engine.rows(
-            f"SELECT DISTINCT toString(namespace) AS space, toString(stream_id) AS number FROM {LOGS} "  # noqa: S608 - own words
-            f"WHERE {going.of_day}",
+            "SELECT toString(namespace) AS space, toString(stream_id) AS number, toUInt64(count()) AS rows "  # noqa: S608 - own words
+            f"FROM {LOGS} WHERE {going.of_day} GROUP BY space, number",
             _Stream,
             going.values,
             erasure.LIMITS,
         )
+        # Once, before any of them go: whoever resumes after a kill finds what is left, and has counted it.
+        await self._step(job.id, partial(_counted, day, sum(stream.rows for stream in found)))
         for first in range(0, len(found), _STREAMS_MAX):
             some = found[first : first + _STREAMS_MAX]
             named = Parameters(parameters.values)
@@ -250,20 +253,22 @@ class Eraser:
             rows = await erasure.mark(self._engine, going)
             if not rows:
                 return
-            # Before they go: whoever resumes finds only what is left.
-            await self._step(job.id, lambda old: _replace(old, records=old.records + rows))
+            self._refuse_cancelled(job.id)
             await erasure.begin(self._engine, going)
         await erasure.finish(self._engine, job.id, lambda found: self._tell(job.id, found))
         self._metrics.erased.labels("request").inc(rows)
 
     def _tell(self, name: str, found: Mutation) -> None:
-        job = self._deletions.get(name)
-        if job is not None and job.state is State.CANCELLED:
-            raise _CancelledError
+        self._refuse_cancelled(name)
         before = self.progress.get(name)
         if found.problem and (before is None or found.problem != before.problem):
             _log.error("the engine could not delete yet, and tries again", extra=fields(id=name, reason=found.problem))
         self.progress[name] = found
+
+    def _refuse_cancelled(self, name: str) -> None:
+        job = self._deletions.get(name)
+        if job is not None and job.state is State.CANCELLED:
+            raise _CancelledError
 
     async def _watch(self, job: Deletion) -> float | None:
         """Look whether the files are gone that had the records; after how many seconds to look again, if not."""
@@ -285,6 +290,10 @@ class Eraser:
 
 def _sooner(one: float | None, other: float | None) -> float | None:
     return min((each for each in (one, other) if each is not None), default=None)
+
+
+def _counted(day: int, rows: int, job: Deletion) -> Deletion:
+    return job if job.counted_day == day else _replace(job, counted_day=day, records=job.records + rows)
 
 
 def _done_with(day: int, job: Deletion) -> Deletion:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -321,6 +321,24 @@ async def test_one_that_fails_is_tried_again_after_a_pause_and_says_why_until_it
     assert all(later - earlier > 0.9 for earlier, later in itertools.pairwise(tried))
     assert (job.problem, job.version) == ("", 7), "begun, the problem, two steps for each of two days, the end"
     assert await erasing.stand.records() == []
+
+
+async def test_records_are_counted_once_however_often_they_are_marked(
+    erasing: Erasing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aggregator.store.eraser._RETRY_S", 0.1)
+    await erasing.stand.commit(batch(LOGS_OF_A, LOGS_OF_B))
+    begin, failures = erasure.begin, iter(range(3))
+
+    async def refuse_at_first(*given: Any) -> None:
+        if next(failures, None) is not None:
+            raise StoreError("no memory for that")
+        await begin(*given)
+
+    monkeypatch.setattr(erasure, "begin", refuse_at_first)
+    job = await erasing.delete('{namespace=~".+"} |= "AKIA"')
+    assert (job.records, job.days_done, job.problem) == (4, 2, "")
+    assert await erasing.stand.records() == [("a", 20), ("b", 20)]
 
 
 async def test_jobs_are_known_to_the_next_process(tmp_path: Path) -> None:
