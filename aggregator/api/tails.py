@@ -20,6 +20,7 @@ from aiohttp import web
 from aggregator.api.accounting import AnswerCutError, outcome_of
 from aggregator.api.following import Shape, TailAsked, tail_asked
 from aggregator.api.refusals import refused
+from aggregator.api.turnstile import StoppingError
 from aggregator.errors import QueryAnswerError, StoreError
 from aggregator.logql.pipeline.stages import StageError
 from aggregator.query.budget import Budget
@@ -111,8 +112,12 @@ class Tails:
                 response.headers["X-Accel-Buffering"] = "no"
                 with self._tail(asked, events) as tail:
                     sending = _Sending(request, response, events)
-                    await self._catch_up(tail, asked, sending, now_ns)
-                    await self._follow(tail, sending)
+                    try:
+                        await self._catch_up(tail, asked, sending, now_ns)
+                        await self._follow(tail, sending)
+                    except StoppingError:
+                        if not sending.is_whole:
+                            raise
                     await response.write_eof()
         except AnswerCutError as cut:
             if request.transport is not None:
@@ -204,6 +209,8 @@ class _Sending:
     def __init__(self, request: web.Request, response: web.StreamResponse, events: Events) -> None:
         self.request = request
         self.events = events
+        # Whether what was sent ends with a line: an answer may end there, for its reader has the cursor.
+        self.is_whole = False
         self._response = response
 
     @property
@@ -223,6 +230,7 @@ class _Sending:
     async def write(self, data: bytes) -> None:
         """Send ``data``; returns when the connection has taken most of it."""
         await self.begin()
+        self.is_whole = False
         view = memoryview(data)
         for first in range(0, len(view), _WRITE_BYTES):
             try:
@@ -230,6 +238,7 @@ class _Sending:
                     await self._response.write(view[first : first + _WRITE_BYTES])
             except TimeoutError as error:
                 raise AnswerCutError("client_stalled", stalled=True) from error
+        self.is_whole = True
 
 
 def _watch(connection: socket.socket | None) -> None:

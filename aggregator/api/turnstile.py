@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 _RETRY_AFTER_S: Final = 2
 
 
+class StoppingError(RefusedError):
+    """The server is stopping."""
+
+    def __init__(self) -> None:
+        told = Refusal("the aggregator is stopping", hint="ask again when it is back")
+        super().__init__(503, told, {"Retry-After": "2"})
+
+
 class Turnstile:
     """Lets ``concurrent`` in, lets ``waiting`` more wait for at most ``wait_s``, and refuses the rest with 429."""
 
@@ -47,7 +55,7 @@ class Turnstile:
         for queue in self._queues.values():
             for place in queue:
                 if not place.done():
-                    place.set_exception(_stopping())
+                    place.set_exception(StoppingError())
 
     @property
     def waiting(self) -> int:
@@ -56,13 +64,13 @@ class Turnstile:
 
     @contextlib.asynccontextmanager
     async def enter(self, client: str | None = None) -> AsyncIterator[None]:
-        """Hold a place. Raises `RefusedError` if there is none to be had, or after `close`. Cancelling gives it back.
+        """Hold a place. Cancelling gives it back. Raises `RefusedError` if there is none, `StoppingError` once closed.
 
         ``client``: who asks; those of whom nobody knows are one.
         """
         asking = client or ""
         if self._closed:
-            raise _stopping()
+            raise StoppingError
         if self.running < self._concurrent and not self._queues:
             self._take(asking)
         else:
@@ -77,7 +85,7 @@ class Turnstile:
             if task not in self._ended:
                 raise
             task.uncancel()
-            raise _stopping() from None
+            raise StoppingError from None
         finally:
             self._tasks.discard(task)
             self.running -= 1
@@ -136,12 +144,6 @@ class Turnstile:
         place = self._queues[busiest].pop()
         if not place.done():
             place.set_exception(_busy("too many queries are waiting"))
-
-
-def _stopping() -> RefusedError:
-    return RefusedError(
-        503, Refusal("the aggregator is stopping", hint="ask again when it is back"), {"Retry-After": "2"}
-    )
 
 
 def _busy(error: str) -> RefusedError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import socket
 import time
@@ -15,14 +16,17 @@ import pyarrow as pa
 import pytest
 
 from aggregator.query.cursor import Cursor, Cursors
+from aggregator.query.replay import Catching
 from aggregator.store.schema import LOGS
 from tests.aggregator.api.following import DEADLINE_S, Followed, following, lines, until
 from tests.aggregator.records import Part, Record, batch, source
 from wire.batch import Flag
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
     from pathlib import Path
+
+    from aggregator.query.tail import Piece
 
 DAY_NS = 86_400 * 10**9
 
@@ -330,6 +334,28 @@ async def test_tails_end_whole_when_the_server_stops(tmp_path: Path, session: ai
             assert [one["line"] for one in await lines(answer, 1)] == ["two"]
             await followed.stand.commit(batch(Part(source("a"), 2, (Record(3, b"three", time.time_ns()),))))
             assert [one["line"] for one in await lines(answer, 1)] == ["three"]
+
+
+async def test_one_that_still_reads_from_the_store_ends_behind_a_line_when_the_server_stops(
+    tmp_path: Path, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resumed = Catching.resumed
+
+    async def slow(self: Catching, cursor: Cursor, to_ms: int) -> AsyncGenerator[Piece]:
+        async with contextlib.aclosing(resumed(self, cursor, to_ms)) as pieces:
+            yield await anext(pieces)
+        await asyncio.Event().wait()
+
+    async with following(tmp_path / "store") as followed:
+        await followed.commit(b"one")
+        async with session.get(f"{followed.url}/tail?format=json") as answer:
+            (first,) = await lines(answer, 1)
+        await followed.commit(b"two", b"three")
+        monkeypatch.setattr(Catching, "resumed", slow)
+        answer = await session.get(f"{followed.url}/tail?format=json&cursor={first['cursor']}")
+        found = await lines(answer, 2)
+    assert [one["line"] for one in found] == ["two", "three"]
+    assert await answer.content.read() == b""
 
 
 OTHER = Cursors("f" * 32).text(Cursor(5))
