@@ -16,13 +16,9 @@ help: ## list the targets
 run: $(VENV)/run.stamp ## aggregator and agent on this machine's pod logs, else on simulated ones; Ctrl-C stops
 	@$(BIN)/python -m simulator demo
 
-# Two halves of about the same length, side by side, for there are two processors nearly everywhere.
-HALF := tests/agent tests/logql tests/wire tests/service tests/simulator
+# Three at a time keep two processors busy, for much of the time a test waits for processes that it started.
 test: lint ## every check and every test
-	@mkdir -p build; echo "two halves of the tests run side by side; what the other says comes last"; \
-	$(BIN)/python -m pytest $(HALF) > build/test-half.log 2>&1 & half=$$!; \
-	$(BIN)/python -m pytest $(HALF:%=--ignore=%); rest=$$?; \
-	wait $$half; half=$$?; tail -n 60 build/test-half.log; [ $$half -eq 0 ] && [ $$rest -eq 0 ]
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/dev.stamp ## style, format and types
 	$(BIN)/ruff check .

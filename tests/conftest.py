@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import resource
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def pytest_configure() -> None:
@@ -13,3 +17,8 @@ def pytest_configure() -> None:
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest: where several run at a time, none is left alone with it at the end."""
+    items.sort(key=lambda item: "e2e" not in item.path.parts)
