@@ -159,7 +159,8 @@ _OPTIONS: Final = (
     ),
     click.option(
         "--pods-dir",
-        type=click.Path(path_type=Path, file_okay=False),
+        # Whether it is readable is seen when it is read: access(2), which click would ask, knows no capabilities.
+        type=click.Path(path_type=Path, file_okay=False, readable=False),
         default=Path("/var/log/pods"),
         envvar="LOGBOOM_PODS_DIR",
         show_default=True,

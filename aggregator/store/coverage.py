@@ -3,6 +3,10 @@
 A row says where its stretch of the file begins (`aggregator.store.schema`). Where the rows of a file follow each other,
 all their ends are the beginnings of others, but for the last one, and the other way round; so the sums of the hashes of
 both tell with one look at every row, and next to no memory, which files are torn. Of those it is looked up where.
+
+A deletion leaves a marker before the rows go that it stands for (`aggregator.store.erasure`). Where it was cancelled,
+or the process killed, in between, both are there: such rows are left out, they are not there twice. Whatever came after
+the marker would be.
 """
 
 from __future__ import annotations
@@ -33,10 +37,23 @@ _ROWS: Final = (
     "if(is_unframed, end, toUInt64(toInt64(end) - toInt64(length(body)) - framing)) AS start "
     f"FROM {LOGS}"
 )
+_FOR_BOTH: Final = (
+    f"SELECT source, position AS end, toUInt64(toInt64(end) - toInt64(length(body)) - framing) AS start, committed_at "  # noqa: S608 - own words
+    f"FROM {LOGS} WHERE framing != {FRAMING_UNKNOWN}"
+)
+# Rows that were to be deleted, and are there beside their markers.
+_LEFT: Final = (
+    "SELECT record.source, record.end FROM "  # noqa: S608 - own words
+    f"({_FOR_BOTH} AND {IS_RECORD} AND source IN (SELECT source FROM {LOGS} WHERE NOT {IS_RECORD})) AS record "
+    f"ASOF JOIN ({_FOR_BOTH} AND NOT {IS_RECORD}) AS marker "
+    "ON record.source = marker.source AND record.end <= marker.end "
+    "WHERE marker.start <= record.start AND record.committed_at <= marker.committed_at"
+)
+_ONCE: Final = f"{_ROWS} WHERE NOT ({IS_RECORD} AND (source, position) IN ({_LEFT}))"
 _FILES: Final = (
     "SELECT source, count() AS held, max(end) AS reached, min(start) AS begun, max(is_unframed) AS some_unframed, "  # noqa: S608 - own words
     "NOT some_unframed AND sumWithOverflow(sipHash64(end)) - sumWithOverflow(sipHash64(start)) "
-    f"!= sipHash64(reached) - sipHash64(begun) AS is_torn FROM ({_ROWS}) GROUP BY source"
+    f"!= sipHash64(reached) - sipHash64(begun) AS is_torn FROM ({_ONCE}) GROUP BY source"
 )
 
 
@@ -74,9 +91,10 @@ class Holed(msgspec.Struct):
 class Sources(msgspec.Struct, frozen=True):
     """All log files together.
 
-    ``rows``: records and markers. ``unframed``: files with rows of before schema 2, of which holes cannot be told.
-    ``begun_late``: files whose first record is not their beginning, ``begun_late_bytes`` in all: what retention dropped
-    is among them. ``torn``: files with holes, or with something twice.
+    ``rows``: records and markers, without records that were to be deleted and have theirs. ``unframed``: files with
+    rows of before schema 2, of which holes cannot be told. ``begun_late``: files whose first record is not their
+    beginning, ``begun_late_bytes`` in all: what retention dropped is among them. ``torn``: files with holes, or with
+    something twice.
     """
 
     files: int
@@ -142,7 +160,7 @@ async def tears(engine: Engine) -> list[Tear]:
         "start AS begun, end AS ended, stream_id, toUnixTimestamp64Nano(ts) AS behind_ns, "
         "lagInFrame(end, 1, start) OVER (PARTITION BY source ORDER BY end, start "
         "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS before, "
-        f"if(begun > before, 'missing', 'twice') AS kind FROM ({_ROWS}) "
+        f"if(begun > before, 'missing', 'twice') AS kind FROM ({_ONCE}) "
         "WHERE source IN {torn:Array(UInt128)}) AS tear "
         f"LEFT ANY JOIN (SELECT stream_id, any(labels) AS labels FROM {STREAMS} GROUP BY stream_id) AS known "
         f"USING stream_id WHERE begun != before ORDER BY source, start, end LIMIT {TEARS_MAX}",

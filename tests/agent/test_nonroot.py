@@ -45,7 +45,8 @@ def home() -> Iterator[Path]:
     log.parent.mkdir(parents=True)
     log.write_bytes(b"2023-04-05T02:29:34.000000001Z stdout F for root only\n")
     log.chmod(0o600)
-    log.parent.chmod(0o700)
+    for closed in log.parents[:3]:
+        closed.chmod(0o700)
     yield home
     shutil.rmtree(home)
 

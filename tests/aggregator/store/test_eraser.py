@@ -152,6 +152,19 @@ async def test_what_is_committed_later_is_not_deleted_without_a_marker(erasing: 
     assert await stand.is_whole()
 
 
+async def test_a_row_that_came_after_its_marker_is_there_twice(erasing: Erasing) -> None:
+    stand = erasing.stand
+    await stand.commit(batch(part("a", 0, [1])))
+    going = Going(NOW_S // DAY_S, "namespace = 'shop'", {}, stand.commits.last_ms, "m1")
+    await erasure.erase(stand.engine, going)
+    await stand.engine.execute(
+        f"INSERT INTO {LOGS} SELECT * REPLACE ('shop' AS namespace, "  # noqa: S608 - constants
+        f"committed_at + INTERVAL 1 SECOND AS committed_at) FROM {LOGS}"
+    )
+    assert not await stand.is_whole()
+    assert (await coverage.files(stand.engine)).torn == 1
+
+
 async def test_a_day_that_is_killed_after_its_markers_is_done_again(tmp_path: Path) -> None:
     async with open_stand(tmp_path / "store", connections=3) as stand:
         erasing = await Erasing.of(stand)
@@ -175,6 +188,8 @@ async def test_a_part_that_was_rewritten_before_the_kill_leaves_no_second_marker
     await stand.commit(batch(part("a", 30, [40, 50])))
     going = Going(NOW_S // DAY_S, "namespace = 'shop'", {}, stand.commits.last_ms, "m1")
     assert await erasure.mark(stand.engine, going) == 5
+    assert await stand.is_whole(), "rows beside their marker are not there twice"
+    assert (await coverage.files(stand.engine)).torn == 0
     # As if the mutation had been at the first part, and at half of a row that follows.
     gone = f"ALTER TABLE {LOGS} DELETE WHERE {IS_RECORD} AND position IN (20, 30, 50) SETTINGS mutations_sync = 1"
     await stand.engine.execute(gone)
