@@ -29,6 +29,8 @@ END_WITHIN_S: Final = 0.5
 
 def _main(config: Config) -> None:
     configure(config.log_level, config.log_format)
+    # Logs are readable for root alone where they come from.
+    os.umask(0o077)
     warn_of_unknown(main)
     # Every agent and client is a connection, every column of a part being read a file: the usual 1024 are soon used up.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

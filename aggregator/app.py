@@ -78,7 +78,7 @@ async def run(config: Config) -> None:
         await migrations.migrate(engine)
         store = f"{schema.identity(directory_of(config.store))}/{uuid.uuid4().hex}"
         positions = Positions(engine)
-        await stack.enter_async_context(_beside(_find_holes(positions, await _set_aside(engine, positions, metrics))))
+        aside = await _set_aside(engine, positions, metrics)
         streams = Streams(engine)
         commits = await Commits.read(engine)
         floor = await Floor.read(engine)
@@ -104,13 +104,15 @@ async def run(config: Config) -> None:
             housekeeping.append(retention.run_namespaces())
         for task in (*housekeeping, _sample(engine, positions, metrics), live.run(), committer.run()):
             await stack.enter_async_context(_running(task, stop))
+        # Ended before the committer is, which may wait for it.
+        await stack.enter_async_context(_beside(_find_holes(positions, aside)))
         app = application(
             batches=batches,
             positions=positions,
             store=store,
             tokens=tokens,
             not_ready=lambda: _not_ready(engine),
-            remark=lambda: _remark(committer),
+            remark=lambda: _remark(committer, positions),
             metrics=metrics,
             registry=registry,
         )
@@ -172,8 +174,10 @@ async def _not_ready(engine: Engine) -> str | None:
     return None
 
 
-async def _remark(committer: Committer) -> str | None:
+async def _remark(committer: Committer, positions: Positions) -> str | None:
     """What is wrong, though queries are answered."""
+    if not positions.is_known:
+        return "queries are answered, but batches wait until it is known what is missing of damaged parts"
     why = committer.refused()
     return f"queries are answered, but batches are refused: {why}" if why else None
 

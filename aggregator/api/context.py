@@ -49,7 +49,7 @@ class Context:
         """Answer one request."""
         with self._metrics.observed("/context"):
             asked = context_asked(request.rel_url.raw_query_string, request.headers.get("Accept", ""))
-            async with self._turnstile.enter():
+            async with self._turnstile.enter(request.remote):
                 try:
                     data = await self._around(asked)
                 except QueryAnswerError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +21,7 @@ from aggregator.store.deletions import State
 from aggregator.store.engine import Limits
 from aggregator.store.eraser import problem_of
 from aggregator.store.expressions import check_expressions
+from service.logs import fields
 from service.web import RefusedError, json_response
 from wire.answers import Refusal
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from aggregator.store.deletions import Deletion, Deletions
     from aggregator.store.engine import Engine
     from aggregator.store.eraser import Eraser
+
+_log = logging.getLogger(__name__)
 
 # Without a level, which is read out of the line, and with a range that has both ends: nobody deletes by default.
 DELETE: Final[tuple[Parameter, ...]] = (
@@ -93,10 +97,6 @@ class DeletionHandlers:
 
     async def ask(self, request: web.Request) -> web.Response:
         """Take a deletion, to be done later."""
-        if request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
-            # Where there are no tokens, a page of a stranger could have its reader's browser delete.
-            hint = "send it from a program, or from a page of the aggregator"
-            raise RefusedError(403, Refusal("a page of another site asks for this", "Sec-Fetch-Site", hint))
         query, text = await asyncio.to_thread(_asked, await query_string(request))
         with answered(_LIMITS):
             await check_expressions(self._engine, query, lambda: _LIMITS)
@@ -108,6 +108,9 @@ class DeletionHandlers:
             raise RefusedError(429, Refusal(str(error), hint=hint), {"Retry-After": str(_RETRY_S)}) from error
         except StoreError as error:
             raise _unavailable(error) from error
+        start, end = rfc3339(query.start_ns), rfc3339(query.end_ns)
+        told = fields(id=job.id, query=text, start=start, end=end, client=request.remote)
+        _log.warning("records are to be deleted", extra=told)
         return json_response(self._told(job), 202, {"Location": f"/delete/{job.id}"})
 
     async def every(self, _: web.Request) -> web.Response:

@@ -95,7 +95,7 @@ class Catalogue:
     ) -> web.Response:
         with self._metrics.observed(route):
             wanted = scope(request.rel_url.raw_query_string, time.time_ns())
-            async with self._turnstile.enter():
+            async with self._turnstile.enter(request.remote):
                 try:
                     return json_response(await look_up(wanted))
                 except StoreError as error:

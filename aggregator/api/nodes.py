@@ -151,7 +151,7 @@ class NodeHandlers:
         """Every container that some node has files of, or the store records."""
         with self._metrics.observed("/completeness"):
             wanted = scope(request.rel_url.raw_query_string, time.time_ns())
-            async with self._turnstile.enter():
+            async with self._turnstile.enter(request.remote):
                 try:
                     held = await ledger.held(self._engine, wanted, CONTAINERS_MAX, self._limits)
                     lost = await ledger.lost(self._engine, wanted, GAPS_MAX, self._limits)

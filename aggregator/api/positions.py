@@ -6,10 +6,12 @@ it was.
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import TYPE_CHECKING, Final
 
 from aggregator.errors import StoreError
+from service.logs import fields
 from service.web import RefusedError, json_response
 from wire.answers import SOURCES_PER_REQUEST_MAX, Committed, Refusal
 from wire.batch import SOURCE_BYTES
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from aggregator.store.positions import Positions
+
+_log = logging.getLogger(__name__)
 
 # ``cluster`` and ``node`` say who asks; the sources alone decide.
 PARAMETERS: Final = ("cluster", "node", "source")
@@ -35,7 +39,9 @@ def positions_handler(positions: Positions) -> Callable[[web.Request], Awaitable
         try:
             found = await positions.of(sources)
         except StoreError as error:
-            raise RefusedError(503, Refusal("the store does not answer", hint=str(error)), _RETRY) from error
+            _log.error("committed positions could not be read", extra=fields(reason=error))
+            hint = "the agent asks again; the aggregator's log has the reason"
+            raise RefusedError(503, Refusal("the store does not answer", hint=hint), _RETRY) from error
         return json_response(Committed({source.hex(): position for source, position in found.items()}))
 
     return get

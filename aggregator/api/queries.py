@@ -35,6 +35,7 @@ from aggregator.api.welcome import welcome
 from aggregator.errors import StoreError
 from aggregator.logql.metric import MetricQuery
 from aggregator.logql.pipeline.stages import StageError
+from aggregator.logql.tree import Query
 from aggregator.nodes import Nodes
 from aggregator.query import metrics
 from aggregator.query.budget import Budget
@@ -52,7 +53,6 @@ from wire.answers import Refusal
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from aggregator.logql.tree import Query
     from aggregator.query.live import Live
 
 _log = logging.getLogger(__name__)
@@ -138,6 +138,10 @@ def add_queries(
     app.router.add_get("/completeness", nodes.completeness, allow_head=False)
 
 
+def _is_export(wanted: Asked) -> bool:
+    return not wanted.explain and isinstance(wanted.query, Query) and not wanted.query.limit
+
+
 class Queries:
     """The handler of ``/query``; owns nothing."""
 
@@ -160,7 +164,7 @@ class Queries:
                 asked_of = await query_string(request)
                 # Reading a query of many kilobytes takes a while.
                 wanted = await asyncio.to_thread(asked, asked_of, accept, now_ns, self._limits.rows)
-                async with self._turnstile.enter(request.remote):
+                async with self._turnstile.enter(request.remote, is_export=_is_export(wanted)):
                     if wanted.explain:
                         return await self._explained(wanted)
                     if isinstance(wanted.query, MetricQuery):

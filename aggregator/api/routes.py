@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from aggregator.api.positions import positions_handler
+from aggregator.api.strangers import strangers_refused
 from service.logs import fields
 from service.token import Access, TokenFileError, Tokens
 from service.web import RefusedError, add_health, add_metrics, errors_as_json
@@ -42,9 +43,11 @@ def application(
 ) -> web.Application:
     """The application, without the query side (`aggregator.api.queries.add_queries`).
 
-    ``store``: the value of `wire.answers.STORE_HEADER`. ``tokens``: None leaves everything open.
+    ``store``: the value of `wire.answers.STORE_HEADER`. ``tokens``: None leaves everything open, but not to pages of
+    other sites.
     """
-    app = web.Application(middlewares=[errors_as_json(registry), _token_required(tokens, metrics)])
+    guard = strangers_refused if tokens is None else _token_required(tokens, metrics)
+    app = web.Application(middlewares=[errors_as_json(registry), guard])
     app.router.add_post("/v1/batches", batches.post)
     app.router.add_get("/v1/positions", positions_handler(positions))
     add_health(app, not_ready, remark)
@@ -58,12 +61,12 @@ def application(
     return app
 
 
-def _token_required(tokens: Tokens | None, metrics: Metrics) -> Middleware:
+def _token_required(tokens: Tokens, metrics: Metrics) -> Middleware:
     """Middleware that lets requests in that bear a right token: before their body is read."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if tokens is not None and request.path not in OPEN_PATHS:
+        if request.path not in OPEN_PATHS:
             await _check(tokens, request, metrics)
         return await handler(request)
 

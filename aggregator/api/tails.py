@@ -50,6 +50,10 @@ ALIVE_S: Final = 15.0
 STALL_S: Final = 600.0
 # A peer that vanished without a word is noticed after about a minute, whether or not there is something to send.
 _IDLE_S, _PROBE_S, _PROBES = 30, 10, 3
+# A reader that has taken nothing for so long gives its place among the queries back, and gets another one later.
+_PATIENCE_S: Final = 2.0
+# Readers that take what there is have it by then; the others come back with their cursors.
+_STOP_S: Final = 1.0
 # How often what was committed meanwhile is read from the store before the reader is told that it missed lines.
 _ROUNDS_MAX: Final = 5
 # Of the newest lines, which are held until the oldest of them is found.
@@ -85,6 +89,7 @@ class Tails:
         self._turnstile = turnstile
         self._limits = limits
         self._alive_s = alive_s
+        self._answers: dict[asyncio.Task[object], web.Request] = {}
         cursors = live.cursors
         self._events = {
             (Shape.TEXT, False): Events(cursors, Format.TEXT),
@@ -94,14 +99,19 @@ class Tails:
         }
 
     async def close(self, _: web.Application) -> None:
-        """End every tail: it has what was committed."""
+        """End every tail: it has what was committed, unless its reader takes nothing."""
         self._live.close()
+        if self._answers:
+            await asyncio.wait(self._answers, timeout=_STOP_S)
+        for request in self._answers.values():
+            if request.transport is not None:
+                request.transport.abort()
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         """Answer until the client goes away, or the server stops."""
         response = web.StreamResponse()
         try:
-            with self._metrics.observed("/tail"):
+            with self._metrics.observed("/tail"), self._answering(request):
                 now_ns = time.time_ns()
                 asked = tail_asked(request.rel_url.raw_query_string, request.headers, self._live.cursors, now_ns)
                 events = self._events[asked.shape, asked.colour]
@@ -128,6 +138,17 @@ class Tails:
         return response
 
     @contextlib.contextmanager
+    def _answering(self, request: web.Request) -> Iterator[None]:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a request is answered by a task")
+        self._answers[task] = request
+        try:
+            yield
+        finally:
+            del self._answers[task]
+
+    @contextlib.contextmanager
     def _tail(self, asked: TailAsked, events: Events) -> Iterator[Tail]:
         with contextlib.ExitStack() as stack:
             try:
@@ -143,20 +164,13 @@ class Tails:
         """Send what was committed up to where ``tail`` begins."""
         cursor = asked.cursor
         for rounds_left in reversed(range(_ROUNDS_MAX)):
-            budget = Budget(self._limits, _HISTORY_BYTES_MAX)
-            catching = Catching(self._engine, asked.expression, tail.form, budget, now_ns)
             try:
                 if cursor is None:
-                    async with self._turnstile.enter():
-                        newest = await catching.newest(asked.lines, asked.window, tail.since_ms)
+                    async with self._turnstile.enter(sending.request.remote):
+                        newest = await self._catching(tail, now_ns).newest(asked.lines, asked.window, tail.since_ms)
                     await self._send(newest, sending)
                 elif cursor.history_end_ns or cursor.commit_ms < tail.since_ms or cursor.place is not None:
-                    async with (
-                        self._turnstile.enter(),
-                        contextlib.aclosing(catching.resumed(cursor, tail.since_ms)) as pieces,
-                    ):
-                        async for piece in pieces:
-                            await self._send(piece, sending)
+                    await self._replay(tail, cursor, sending, now_ns)
             except QueryAnswerError as error:
                 raise RefusedError(413, Refusal(str(error), "lines", "lower lines")) from error
             except StoreError as error:
@@ -166,6 +180,32 @@ class Tails:
                 return  # its reader is told what it missed
             cursor = Cursor(tail.since_ms)
             tail.restart(self._live.last_ms)
+
+    def _catching(self, tail: Tail, now_ns: int) -> Catching:
+        budget = Budget(self._limits, _HISTORY_BYTES_MAX)
+        return Catching(self._engine, tail.expression, tail.form, budget, now_ns)
+
+    async def _replay(self, tail: Tail, cursor: Cursor, sending: _Sending, now_ns: int) -> None:
+        """Send what was committed behind ``cursor``. A slow reader holds no place while it is waited for."""
+        reached: Cursor | None = cursor
+        while reached is not None:
+            pieces = self._catching(tail, now_ns).resumed(reached, tail.since_ms)
+            reached = None
+            async with self._turnstile.enter(sending.request.remote), contextlib.aclosing(pieces):
+                async for piece in pieces:
+                    sent = asyncio.create_task(self._send(piece, sending))
+                    try:
+                        await asyncio.wait((sent,), timeout=_PATIENCE_S)
+                    except asyncio.CancelledError:
+                        sent.cancel()
+                        await asyncio.wait((sent,))
+                        raise
+                    if not sent.done():
+                        reached = piece.cursor
+                        break
+                    sent.result()
+            if reached is not None:
+                await sent
 
     async def _follow(self, tail: Tail, sending: _Sending) -> None:
         """Send what is committed."""

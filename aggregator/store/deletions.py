@@ -103,7 +103,9 @@ class Deletions:
         """The jobs as the store has them. Raises `StoreError`."""
         rows = await engine.rows(f"SELECT document FROM {DELETIONS} FINAL", _Row)  # noqa: S608 - a table name
         jobs = [msgspec.json.decode(row.document, type=Deletion) for row in rows]
-        return cls(engine, sorted(jobs, key=lambda job: (job.requested_ms, job.id)))
+        deletions = cls(engine, sorted(jobs, key=lambda job: (job.requested_ms, job.id)))
+        deletions._forget()
+        return deletions
 
     def all(self) -> list[Deletion]:
         """Every job, the newest first."""
@@ -133,9 +135,13 @@ class Deletions:
     async def _write(self, job: Deletion) -> None:
         async with self._writing:
             await self._insert(job)
-            over = [each.id for each in self._jobs.values() if not each.state.is_open]
-            for name in over[: max(0, len(self._jobs) - LISTED_MAX)]:
-                del self._jobs[name]
+            self._forget()
+
+    def _forget(self) -> None:
+        """Keep no more than are listed; those with which there is something left to do stay."""
+        over = [each.id for each in self._jobs.values() if each.state in {State.GONE, State.CANCELLED}]
+        for name in over[: max(0, len(self._jobs) - LISTED_MAX)]:
+            del self._jobs[name]
 
     async def _insert(self, job: Deletion) -> Deletion:
         arrays = {

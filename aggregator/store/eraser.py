@@ -153,7 +153,7 @@ class Eraser:
         self._paused.pop(job.id, None)
         try:
             await self._work_off(job)
-        except StoreError as error:
+        except (StoreError, OSError) as error:
             _log.error("records could not be deleted yet", extra=fields(id=job.id, reason=error))
             why = "the store failed; see its log"
             with contextlib.suppress(StoreError):
@@ -199,7 +199,8 @@ class Eraser:
         await self._step(
             job.id, lambda old: _replace(old, state=State.DELETED, ended_ms=ended_ms, parts=parts, problem="")
         )
-        _log.info("records deleted as asked", extra=fields(id=job.id, records=job.records, days=len(days)))
+        told = fields(id=job.id, query=job.query, records=job.records, days=job.days)
+        _log.info("records deleted as asked", extra=told)
 
     async def _step(self, name: str, make: Callable[[Deletion], Deletion]) -> Deletion:
         def unless_cancelled(old: Deletion) -> Deletion:

@@ -57,6 +57,11 @@ class Positions:
         """How many sources have a hole that is not filled."""
         return len(self._holed)
 
+    @property
+    def is_known(self) -> bool:
+        """Whether positions are told; not so from `await_holes` until `find_holes` is over."""
+        return self._is_known.is_set()
+
     def await_holes(self) -> None:
         """Say no position before `find_holes` is over."""
         self._is_known.clear()

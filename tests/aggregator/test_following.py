@@ -30,9 +30,11 @@ class Line(msgspec.Struct):
 
 
 async def follow(client: aiohttp.ClientSession, url: str, got: list[Line]) -> None:
-    """Take lines until the answer ends, from where the last one ended."""
+    """Take lines until the answer ends, from where the last one ended; none if it was stopped before it answered."""
     asked = {**LINES, "cursor": got[-1].cursor} if got else LINES
     async with client.get(f"{url}/tail", params=asked) as answer:
+        if answer.status == 503:
+            return
         assert answer.status == 200, await answer.text()
         while line := await answer.content.readline():
             if line.endswith(b"\n"):

@@ -85,7 +85,8 @@ class LokiTails:
                     tail = stack.enter_context(self._live.tail(expression, _written))
                 except TooManyTailsError as error:
                     raise LokiError(429, "max concurrent tail requests limit exceeded") from error
-                history = await self._history(expression, tail, wanted.limit, span, now_ns)
+                async with self._turnstile.enter(request.remote):
+                    history = await self._history(expression, tail, wanted.limit, span, now_ns)
             await socket.prepare(request)
             await self._send(socket, history)
             await self._until_either_ends(socket, tail)
@@ -93,9 +94,8 @@ class LokiTails:
 
     async def _history(self, expression: LogExpression, tail: Tail, limit: int, span: Window, now_ns: int) -> bytes:
         budget = Budget(self._limits, _HISTORY_BYTES_MAX)
-        async with self._turnstile.enter():
-            catching = Catching(self._engine, expression, tail.form, budget, now_ns)
-            return (await catching.newest(limit, span, tail.since_ms)).data
+        catching = Catching(self._engine, expression, tail.form, budget, now_ns)
+        return (await catching.newest(limit, span, tail.since_ms)).data
 
     async def _until_either_ends(self, socket: web.WebSocketResponse, tail: Tail) -> None:
         sending = asyncio.create_task(self._pass_on(socket, tail))

@@ -8,13 +8,14 @@ import random
 import socket
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 import msgspec
 import pyarrow as pa
 import pytest
 
+from aggregator.api.queries import QueryLimits
 from aggregator.query.cursor import Cursor, Cursors
 from aggregator.query.replay import Catching
 from aggregator.store.schema import LOGS
@@ -23,7 +24,7 @@ from tests.aggregator.records import Part, Record, batch, source
 from wire.batch import Flag
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from aggregator.query.tail import Piece
@@ -356,6 +357,38 @@ async def test_one_that_still_reads_from_the_store_ends_behind_a_line_when_the_s
         found = await lines(answer, 2)
     assert [one["line"] for one in found] == ["two", "three"]
     assert await answer.content.read() == b""
+
+
+@contextlib.contextmanager
+def deaf(url: str, cursor: str) -> Iterator[None]:
+    """A reader behind ``cursor`` that takes nothing."""
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        address = urlsplit(url)
+        connection.connect((address.hostname, address.port))
+        connection.sendall(f"GET /tail?format=json&cursor={cursor} HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode())
+        yield
+
+
+async def test_readers_that_take_nothing_hold_no_place_and_do_not_keep_the_server(
+    tmp_path: Path, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aggregator.api.tails._PATIENCE_S", 0.1)
+    places = QueryLimits().concurrent
+    with contextlib.ExitStack() as readers:
+        async with following(tmp_path / "store") as followed:
+            await followed.commit(b"one")
+            async with session.get(f"{followed.url}/tail?format=json") as answer:
+                (first,) = await lines(answer, 1)
+            for _ in range(8):
+                await followed.commit(*(random.randbytes(512 << 10).hex().encode() for _ in range(8)))
+            for _ in range(places):
+                readers.enter_context(deaf(followed.url, first["cursor"]))
+            await until(lambda: followed.figure("tails") == places and followed.figure("queries_running") == 0)
+            async with session.get(f"{followed.url}/query?limit=1") as answer:
+                assert answer.status == 200
+            began = time.monotonic()
+        assert time.monotonic() - began < DEADLINE_S / 6
 
 
 OTHER = Cursors("f" * 32).text(Cursor(5))

@@ -23,7 +23,7 @@ class Crowd:
         self._go: dict[str, asyncio.Event] = {}
 
     async def comes(self, *names: str) -> None:
-        """``a1``, ``a2`` come from the client ``a``."""
+        """``a1``, ``a2`` come from the client ``a``; ``aX`` exports."""
         for name in names:
             self._go[name] = asyncio.Event()
             self._tasks[name] = asyncio.create_task(self._stay(name))
@@ -45,7 +45,7 @@ class Crowd:
         return task.done() and isinstance(task.exception(), RefusedError)
 
     async def _stay(self, name: str) -> None:
-        async with self.turnstile.enter(name[0]):
+        async with self.turnstile.enter(name[0], is_export="X" in name):
             self.inside.append(name)
             try:
                 await self._go[name].wait()
@@ -72,6 +72,24 @@ async def test_a_free_place_goes_to_whoever_holds_the_fewest() -> None:
     await crowd.comes("a1", "a2", "b1", "a3", "c1")
     await crowd.goes("b1")
     assert crowd.inside == ["a1", "a2", "c1"]
+
+
+async def test_exports_leave_one_place_to_others() -> None:
+    crowd = Crowd(Turnstile(3, 10, DEADLINE_S))
+    await crowd.comes("aX1", "aX2", "aX3", "bX1")
+    assert crowd.inside == ["aX1", "aX2"]
+    await crowd.comes("c1", "c2")
+    assert crowd.inside == ["aX1", "aX2", "c1"]
+    await crowd.goes("aX1")
+    assert crowd.inside == ["aX2", "c1", "bX1"]
+    await crowd.goes("aX2")
+    assert crowd.inside == ["c1", "bX1", "aX3"]
+    await crowd.cancelled("aX3")
+    await crowd.goes("bX1")
+    assert crowd.inside == ["c1", "c2"]
+    alone = Crowd(Turnstile(1, 10, DEADLINE_S))
+    await alone.comes("aX1")
+    assert alone.inside == ["aX1"]
 
 
 async def test_one_client_alone_gets_every_place() -> None:
