@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from aggregator.logql.tree import DAY_NS
 from aggregator.store.schema import LOGS
 from aggregator.store.streams import Stream, Streams
+from wire.batch import DAY_NS
 
 if TYPE_CHECKING:
     from aggregator.store.engine import Engine

@@ -82,8 +82,6 @@ FUNCTIONS: Final = {
     "vector": "_VECTOR",
     "ip": "IP",
 }
-# What only Loki's own lexer takes for words: a name of these is none that Loki would read.
-LOKI_WORDS: Final = frozenset({*WORDS, "ip", "label_replace", "variants", "of"})
 VALUES: Final = (IDENTIFIER, "STRING", "NUMBER", "DURATION", "BYTES", "RANGE", "FLAG")
 TERMINALS: Final = (*VALUES, *SYMBOLS.values(), *WORDS.values(), *dict.fromkeys(FUNCTIONS.values()))
 

@@ -12,7 +12,6 @@ from typing import Final
 
 import msgspec
 
-DAY_NS: Final = 86_400_000_000_000
 # Times are int64 ns: up to 2262-04-11.
 TIME_MAX_NS: Final = (1 << 63) - 1
 

@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from aggregator.errors import StoreError
 from aggregator.logql.compiler.passing import committed, inserted, passing, streams_of
-from aggregator.logql.tree import DAY_NS, TIME_MAX_NS, Committed
+from aggregator.logql.tree import TIME_MAX_NS, Committed
 from aggregator.query.cursor import Cursor, Cursors
 from aggregator.query.followed import Followed, written_in_pieces
 from aggregator.query.reading import commits_in, fixed, records_of
@@ -35,6 +35,7 @@ from aggregator.store.engine import Engine, Limits
 from aggregator.store.scanned import Scanned
 from aggregator.store.windows import Window
 from service.logs import fields
+from wire.batch import DAY_NS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from aggregator.logql.tree import DAY_NS, Matcher, MatchOp, Place, Selector
+from aggregator.logql.tree import Matcher, MatchOp, Place, Selector
 from aggregator.store.catalogue import labels_of
 from aggregator.store.schema import IS_RECORD, LOGS
 from aggregator.store.windows import Window
+from wire.batch import DAY_NS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from aggregator.logql.compiler.plan import commits, compile_query
-from aggregator.logql.tree import DAY_NS, Committed
+from aggregator.logql.tree import Committed
 from aggregator.store.schema import LOGS
 from aggregator.store.windows import Window, cut
+from wire.batch import DAY_NS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, event, given, reject, settings
 
 from aggregator.errors import MetricError
-from aggregator.logql.tree import DAY_NS, ERROR_DETAILS
+from aggregator.logql.tree import ERROR_DETAILS
 from aggregator.query import logs, metrics
 from aggregator.query.budget import Budget
 from aggregator.store import schema
@@ -26,7 +26,7 @@ from tests.logql.datasets import SECOND_NS, START_NS
 from tests.logql.evaluator import log_query, metric_query
 from tests.logql.series import EvaluationError, UndecidedError
 from tests.logql.table import same
-from wire.batch import Flag
+from wire.batch import DAY_NS, Flag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator

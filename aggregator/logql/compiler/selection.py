@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from aggregator.logql.patterns import literals
-from aggregator.logql.tree import DAY_NS, Matcher, MatchOp, Selector
+from aggregator.logql.tree import Matcher, MatchOp, Selector
 from aggregator.store.schema import PODS, STREAMS
+from wire.batch import DAY_NS
 
 if TYPE_CHECKING:
     from aggregator.logql.compiler.statement import Parameters
