@@ -51,7 +51,14 @@ RECORDS: Final = Kind(
     "namespace, stream_id, ts, position",
     "namespace, source, position, framing, committed_at",
 )
-LABELS: Final = Kind("streams", f"{STREAMS} FINAL", "day", "stream_id", "stream_id, labels")
+# Not FINAL: that keeps one row of a stream, of whatever day.
+LABELS: Final = Kind(
+    "streams",
+    f"(SELECT day, stream_id, any(labels) AS labels FROM {STREAMS} GROUP BY day, stream_id)",  # noqa: S608 - own words
+    "day",
+    "stream_id",
+    "stream_id, labels",
+)
 PODS_SEEN: Final = Kind("pods", f"{PODS} FINAL", "", "uid", "uid, labels, seen_at")
 FLOOR: Final = Kind("floors", f"{FLOORS} FINAL", "", "name", "name, floor_ns")
 ASKED: Final = Kind("deletions", f"{DELETIONS} FINAL", "", "id", "id, version, document")

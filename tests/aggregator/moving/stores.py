@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -20,23 +21,29 @@ from tests.aggregator.records import DAY_S, NOW_NS, Part, Record, batch, part, s
 from tests.aggregator.stand import open_stand
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from aggregator.moving.told import Exported, Imported
 
 DAY_NS: Final = DAY_S * 10**9
 SOURCES: Final = "abcdefgh"
 TABLES: Final = {
     LOGS: "namespace, stream_id, ts, position, source",
-    f"{STREAMS} FINAL": "day, stream_id",
+    f"(SELECT DISTINCT * FROM {STREAMS})": "day, stream_id",
     f"{PODS} FINAL": "uid",
     f"{FLOORS} FINAL": "name",
-    f"{DELETIONS} FINAL": "id",
+    f"(SELECT id, version, document FROM {DELETIONS} FINAL)": "id",
 }
 
 
 def url(path: Path) -> str:
     return f"chdb://{path}"
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """A store, its export, and the store that this was imported into."""
+
+    old: Path
+    out: Path
+    new: Path
 
 
 async def old_store(path: Path) -> None:
@@ -47,7 +54,9 @@ async def old_store(path: Path) -> None:
             first = (3 - day) * 100
             await stand.commit(batch(part("a", first, [first + 40, first + 100], time=time)))
         await stand.commit(batch(part("b", 0, [7, 20], flags=1, namespace="kube-system")))
-        await stand.commit(batch(Part(source("b"), 20, (), end=90)), batch(part("b", 90, [100], namespace="kube-system")))
+        await stand.commit(
+            batch(Part(source("b"), 20, (), end=90)), batch(part("b", 90, [100], namespace="kube-system"))
+        )
         await stand.commit(batch(Part(source("e"), 0, (Record(9, b"\xff\x00'\\\n ERROR"), Record(12, b"")))))
         await stand.commit(
             batch(Part(source("c"), 0, (Record(5),), 70, joint=True), Part(source("d"), 0, (Record(30),), 30))
@@ -77,6 +86,12 @@ async def everything(path: Path) -> dict[str, list[str]]:
                 found[table] = b"".join([chunk async for chunk in chunks]).decode("latin-1").splitlines()
         reached = await Positions(engine).of(source(name) for name in SOURCES)
         return found | {"positions": [f"{name.hex()} {at}" for name, at in reached.items()]}
+
+
+async def stored(path: Path) -> list[tuple[str, int]]:
+    """(source, position) of every row, one entry a row."""
+    async with open_stand(path) as stand:
+        return await stand.stored()
 
 
 async def commit(path: Path, *parts: Part) -> None:
