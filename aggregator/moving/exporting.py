@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from aggregator.errors import MovingError, StoreError, StoreFullError
+from aggregator.errors import MovingError, StoreError
 from aggregator.logql.compiler.statement import Parameters
 from aggregator.moving.manifest import File, Manifest
 from aggregator.moving.place import Place, digest, write_into
 from aggregator.moving.told import Exported
 from aggregator.store import contents, migrations, parquet, parts, schema
-from aggregator.store.contents import KINDS, POSITIONS, RECORDS, Column, Content, Kind
+from aggregator.store.contents import KINDS, POSITIONS, RECORDS, Column, Content, Kind, Sum
 from aggregator.store.engine import Engine, directory_of
 from aggregator.store.ranges import Range, cut
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     Show = Callable[[str, int, int], None]
 
+# What was written before there was no space left for more is a little less than there was.
+_FULL_BYTES: Final = 1 << 20
 _DELETING: Final = "waiting until what is being deleted is gone"
 
 
@@ -157,26 +159,39 @@ class _Export:
             return [None]
         return [*await cut(self._engine, task.found.day, self._file_bytes)]
 
+    async def _read_back(self, columns: tuple[Column, ...], file: int) -> Sum:
+        try:
+            return await parquet.read_back(self._engine, columns, file)
+        except StoreError:
+            self._refuse_full()
+            raise
+
+    def _refuse_full(self) -> None:
+        """Raise `MovingError` if there is no space left, which the engine (chdb-core 26.9) does not say."""
+        if self._place.free_bytes() < _FULL_BYTES:
+            raise MovingError(
+                f"no space is left in {self._place.path}: make room, and export again; it goes on where it was"
+            )
+
     async def _write(self, task: _Task, part: Range | None, number: int, of: int, columns: tuple[Column, ...]) -> File:
         parameters = Parameters()
         where = part.condition(parameters) if part is not None else task.kind.of_day(task.found.day)
         rows = parquet.Rows(task.kind, columns, where, parameters.values)
         name = "-".join(filter(None, (task.kind.name, task.found.day, task.content, f"{number:05}"))) + ".parquet"
-        try:
-            with self._place.writing(name) as file:
+        with self._place.writing(name) as file:
+            try:
                 stored = await parquet.write(self._engine, rows, file)
-                if await parquet.read_back(self._engine, columns, file) != stored:
-                    raise MovingError(f"{self._place.path / name} does not give back what was written: check the disk")
-                checksum = await asyncio.to_thread(digest, file, lambda _: None)
-                size = os.fstat(file).st_size
-                times = await parquet.times(self._engine, rows) if task.kind is RECORDS else (0, 0)
-        except StoreFullError as error:
-            raise MovingError(
-                f"no space is left in {self._place.path}: make room, and export again; it goes on where it was"
-            ) from error
-        except StoreError as error:
-            what = f"{task.kind.name} of {task.found.day}".removesuffix(" of ")
-            raise StoreError(f"{what} could not be exported: {error}", error.code) from error
+                os.fsync(file)
+                read = await self._read_back(columns, file)
+            except StoreError as error:
+                what = f"{task.kind.name} of {task.found.day}".removesuffix(" of ")
+                raise StoreError(f"{what} could not be exported: {error}", error.code) from error
+            if read != stored:
+                self._refuse_full()
+                raise MovingError(f"{self._place.path / name} does not give back what was written: check the disk")
+            checksum = await asyncio.to_thread(digest, file, lambda _: None)
+            size = os.fstat(file).st_size
+            times = await parquet.times(self._engine, rows) if task.kind is RECORDS else (0, 0)
         return File(
             name=name,
             kind=task.kind.name,
