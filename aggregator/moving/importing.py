@@ -27,6 +27,7 @@ from aggregator.store.contents import ASKED, FLOOR, LABELS, PODS_SEEN, POSITIONS
 from aggregator.store.deletions import Deletion, Deletions, State
 from aggregator.store.engine import Engine
 from aggregator.store.schema import FLOORS, LOGS, PODS, STREAMS
+from service.memory import limit_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,8 +40,10 @@ if TYPE_CHECKING:
 
     Show = Callable[[str, int, int], None]
 
-# As large as a group of the committer: inserts hardly become cheaper above it, and it is held three times meanwhile.
+# As large as a group of the committer: inserts hardly become cheaper above it. It is held a few times meanwhile, so it
+# is a share of the memory where there is less than 1 GiB.
 INSERT_BYTES: Final = 32 << 20
+_INSERT_SHARE: Final = 32
 INSERT_ROWS: Final = 1 << 18
 # While merges catch up with the inserts.
 _BUSY_S: Final = 1.0
@@ -103,6 +106,7 @@ class _Import:
         self._show = show
         self._merge = merge
         self._is_resumed = False
+        self._insert_bytes = min(INSERT_BYTES, limit_bytes() // _INSERT_SHARE)
 
     async def run(self) -> Imported:
         for create in (schema.create, migrations.migrate, arrivals.create):
@@ -115,6 +119,9 @@ class _Import:
         queued = await self._bring_deletions(has_had_records=len(stand.sources) > 0)
         self._show("verifying", 0, 1)
         days = await verifying.days(self._engine, self._manifest, begun, brought)
+        for file in self._manifest.of(LABELS.name):
+            wanted = np.concatenate([arrivals.numbers_of(rows, "stream_id") for rows in self._read(file)])
+            await verifying.labels(self._engine, file.day, wanted)
         files = await verifying.positions(self._engine, *self._positions())
         self._show("verifying", 1, 1)
         await arrivals.change(self._engine, msgspec.structs.replace(begun, is_over=True))
@@ -262,7 +269,7 @@ class _Import:
                     held.append(opened.read_row_group(group, use_threads=False))
                     is_last = group + 1 == opened.num_row_groups
                     rows, size = sum(each.num_rows for each in held), sum(each.nbytes for each in held)
-                    if rows and (is_last or rows >= INSERT_ROWS or size >= INSERT_BYTES):
+                    if rows and (is_last or rows >= INSERT_ROWS or size >= self._insert_bytes):
                         yield pa.concat_tables(held).combine_chunks().to_batches()[0]
                         held = []
         except pa.ArrowException as error:

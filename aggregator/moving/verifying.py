@@ -1,4 +1,4 @@
-"""Whether a store has what was brought: every day's rows by their number and their sum, every log file's position."""
+"""Whether a store has what was brought: each day's rows by number and sum, streams' labels, log files' positions."""
 
 from __future__ import annotations
 
@@ -35,6 +35,13 @@ async def days(engine: Engine, manifest: Manifest, begun: Begun, brought: Mappin
             )
         verified.append(Day(day, rows.rows, brought[day].rows, found[day].rows - wanted.rows))
     return verified
+
+
+async def labels(engine: Engine, day: str, wanted: npt.NDArray[np.uint64]) -> None:
+    """Raise `MovingError` unless all streams ``wanted`` have labels on ``day``."""
+    missing = int(np.count_nonzero(~np.isin(wanted, await arrivals.labelled(engine, day))))
+    if missing:
+        raise MovingError(f"{day}: the labels of {missing:,} streams are not in the store; import into an empty store")
 
 
 async def positions(engine: Engine, sources: npt.NDArray[np.bytes_], reached: npt.NDArray[np.uint64]) -> int:

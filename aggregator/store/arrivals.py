@@ -1,8 +1,8 @@
 """What a store has of what is to be brought into it, and how far that is.
 
 ``imports`` has one import, the last one: number 0 is `Begun`, in the newest version of it; the numbers behind it are
-where log files stood in the store before, `Stand`, some in each document. All of it is one insert, made before the first
-row is brought, so that whoever goes on after a kill knows what had been there.
+where log files stood in the store before, `Stand`, some in each document. All of it is one insert, made before the
+first row is brought, so that whoever goes on after a kill knows what had been there.
 """
 
 from __future__ import annotations
@@ -158,6 +158,18 @@ async def read(engine: Engine) -> tuple[Begun, Stand] | None:
         np.frombuffer(b"".join(each.first for each in stands), np.uint64),
         np.frombuffer(b"".join(each.reached for each in stands), np.uint64),
     )
+
+
+async def is_unfinished(engine: Engine) -> bool:
+    """Whether an import into the store was begun and is not over. Raises `StoreError`."""
+    database, name = IMPORTS.split(".")
+    found = await engine.rows(
+        "SELECT name AS number FROM system.tables WHERE database = {database:String} AND name = {name:String}",
+        _Number,
+        {"database": database, "name": name},
+    )
+    last = await read(engine) if found else None
+    return last is not None and not last[0].is_over
 
 
 async def stand(engine: Engine) -> Stand:

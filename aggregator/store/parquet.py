@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -10,7 +11,7 @@ from aggregator.logql.compiler.statement import Value
 from aggregator.store.contents import LIMITS, Column, Kind, Sum, summed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
     from aggregator.store.engine import Engine
 
@@ -57,12 +58,23 @@ async def write(engine: Engine, rows: Rows, file: int) -> Sum:
     """
     place = f"/proc/self/fd/{file}"  # as it is: in the engine's paths some characters stand for others
     names = ", ".join(rows.names)
-    await engine.execute(
-        f"INSERT INTO FUNCTION file('{place}', 'Parquet') SELECT {names} FROM {rows.kind.source} "  # noqa: S608 - own words
-        f"WHERE {rows.where} ORDER BY {rows.kind.order} SETTINGS {_SETTINGS}",
-        rows.values,
+    await _to_its_end(
+        engine.execute(
+            f"INSERT INTO FUNCTION file('{place}', 'Parquet') SELECT {names} FROM {rows.kind.source} "  # noqa: S608 - own words
+            f"WHERE {rows.where} ORDER BY {rows.kind.order} SETTINGS {_SETTINGS}",
+            rows.values,
+        )
     )
     return await summed(engine, rows.kind.source, rows.names, rows.where, rows.values)
+
+
+async def _to_its_end(writing: Coroutine[None, None, None]) -> None:
+    """Wait for ``writing`` also when cancelled: closed too soon, its descriptor might become that of another file."""
+    call = asyncio.ensure_future(writing)
+    try:
+        await asyncio.shield(call)
+    finally:
+        await asyncio.wait([call])
 
 
 async def read_back(engine: Engine, columns: Sequence[Column], file: int) -> Sum:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING, Final
@@ -49,17 +50,17 @@ async def start(*arguments: str | Path) -> asyncio.subprocess.Process:
     )
 
 
-async def killed(when: Callable[[], bool], *arguments: str | Path) -> None:
-    """Kill the command in the middle of its work, as soon as ``when`` says so."""
+async def ended(when: Callable[[], bool], number: signal.Signals, *arguments: str | Path) -> None:
+    """End the command in the middle of its work, as soon as ``when`` says so."""
     process = await start(*arguments)
     deadline = time.monotonic() + DEADLINE_S
     while not when():
         assert process.returncode is None, (await process.communicate())[1].decode()
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)
-    process.kill()
+    process.send_signal(number)
     _, said = await process.communicate()
-    assert process.returncode == -9, said.decode()
+    assert process.returncode == (1 if number is signal.SIGINT else -number), said.decode()
 
 
 async def done(*arguments: str | Path) -> str:
@@ -83,8 +84,8 @@ async def test_killed_at_export_and_import(tmp_path: Path) -> None:
     old, new, out = tmp_path / "old", tmp_path / "new", tmp_path / "out"
     await fill(old)
     export = ("export", "--file-size", "1MiB", "--store", url(old), out)
-    for least in (2, 9):
-        await killed(lambda: files_of(out) >= least, *export)  # noqa: B023 - called before it changes
+    for least, number in ((2, signal.SIGINT), (9, signal.SIGKILL)):
+        await ended(lambda: files_of(out) >= least, number, *export)  # noqa: B023 - called before it changes
     known = msgspec.json.decode((out / "manifest.json").read_bytes(), type=Manifest)
     assert not known.finished
     before = {file.name: (out / file.name).stat().st_ino for file in known.files}
@@ -96,7 +97,7 @@ async def test_killed_at_export_and_import(tmp_path: Path) -> None:
 
     bring = ("import", "--store", url(new), out)
     for least in (0, 4):
-        await killed(lambda: parts_of(new) >= least, *bring)  # noqa: B023 - called before it changes
+        await ended(lambda: parts_of(new) >= least, signal.SIGKILL, *bring)  # noqa: B023 - called before it changes
     said = await done(*bring)
     assert said.count("sums agree") == DAYS
     assert await everything(new) == await everything(old)

@@ -55,7 +55,7 @@ async def test_a_store_is_the_same_behind_the_move(moved: Moved, tmp_path: Path)
 
 
 async def test_what_is_committed_behind_the_move_goes_on_where_the_old_store_was(moved: Moved) -> None:
-    old, new, out = moved.old, moved.new, moved.out
+    old, new = moved.old, moved.new
     later = (part("a", 340, [400, 420]), Part(source("d"), 30, (Record(44),)))  # the first overlaps, and is trimmed
     await commit(new, *later)
     await commit(old, *later)

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -14,11 +13,13 @@ from click.testing import CliRunner
 
 from aggregator.__main__ import main
 from aggregator.moving.command import NOT_DONE_EXIT_CODE
+from aggregator.store import arrivals
 from aggregator.store.engine import Engine
 from tests.aggregator.moving.stores import Moved, url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
 def run(*arguments: str | Path) -> tuple[int, str, str]:
@@ -59,29 +60,35 @@ MANIFESTS: Final[dict[str, tuple[Callable[[dict[str, Any]], object], str]]] = {
     "no field": (lambda m: m.pop("files"), "is damaged: Object missing required field `files`"),
     "path": (lambda m: m["files"][0].update(name="../x.parquet"), "is damaged: '../x.parquet' cannot stand in it"),
     "statement": (lambda m: m["files"][0].update(day="' OR 1"), 'is damaged: "\' OR 1" cannot stand in it'),
-    "rows": (lambda m: m["files"][-1].update(bytes=1), "has 1"),
+    "as it was": (lambda m: m, ".parquet: it is not there"),
 }
 
 
 @pytest.mark.parametrize("what", MANIFESTS)
 def test_a_manifest_that_is_of_no_use_is_refused(once_moved: Moved, tmp_path: Path, what: str) -> None:
+    """Beside none of its files."""
     edit, reason = MANIFESTS[what]
     out = tmp_path / "out"
     out.mkdir()
     (out / "manifest.json").write_bytes((once_moved.out / "manifest.json").read_bytes())
     change(out, edit)
-    if what != "rows":
-        assert reason in refused("import", "--store", url(tmp_path / "another"), out)
-    else:
-        assert "it is not there" in refused("import", "--store", url(tmp_path / "another"), out)
+    assert reason in refused("import", "--store", url(tmp_path / "another"), out)
     assert not (tmp_path / "another").exists()
 
 
-def test_a_file_that_says_other_sums_than_its_rows_have_is_named(moved: Moved, tmp_path: Path) -> None:
+async def test_an_import_that_cannot_be_finished_is_told_of_until_it_is(moved: Moved, tmp_path: Path) -> None:
+    """A file says other sums than its rows have; then the directory is another store's."""
+    new = tmp_path / "another"
     change(moved.out, lambda m: [each.update(hashes="1") for each in m["files"] if each["kind"] == "logs"])
-    why = refused("import", "--store", url(tmp_path / "another"), moved.out)
+    why = await asyncio.to_thread(refused, "import", "--store", url(new), moved.out)
     assert "its rows are not those that were exported" in why
     assert f"{moved.out}/logs-2024-10-01-" in why
+    change(moved.out, lambda m: m.update(store="other"))
+    why = await asyncio.to_thread(refused, "import", "--store", url(new), moved.out)
+    assert "an import of another store's export was begun and is not finished" in why
+    for store, is_unfinished in ((new, True), (moved.new, False), (moved.old, False)):
+        async with Engine.open(url(store), 1) as engine:
+            assert await arrivals.is_unfinished(engine) is is_unfinished
 
 
 def test_directories_of_others_are_refused(moved: Moved, tmp_path: Path) -> None:
@@ -116,12 +123,8 @@ def test_a_store_in_use_is_refused(moved: Moved, name: str) -> None:
     assert f"is in use by another process (pid {os.getpid()}); stop that" in asyncio.run(use())
 
 
-def test_an_unfinished_import_of_another_store_is_finished_first(moved: Moved, tmp_path: Path) -> None:
-    change(moved.out, lambda m: [each.update(hashes="1") for each in m["files"] if each["kind"] == "logs"])
-    refused("import", "--store", url(tmp_path / "another"), moved.out)
-    change(moved.out, lambda m: m.update(store="other"))
-    why = refused("import", "--store", url(tmp_path / "another"), moved.out)
-    assert "an import of another store's export was begun and is not finished" in why
+def mount(*arguments: str) -> None:
+    subprocess.run(["mount", *arguments], check=True, capture_output=True)  # noqa: S607 - from PATH
 
 
 @pytest.fixture
@@ -131,11 +134,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("needs root, to mount a small file system")
     place = tmp_path / "small"
     place.mkdir()
-    done = subprocess.run(  # noqa: S607 - from PATH
-        ["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(place)], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
+    try:
+        mount("-t", "tmpfs", "-o", "size=32k", "tmpfs", str(place))
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"nothing can be mounted here: {error.stderr.decode().strip()}")
     yield place
     subprocess.run(["umount", "--lazy", str(place)], check=True)  # noqa: S607 - from PATH
 
@@ -145,7 +147,7 @@ def test_a_full_disk_is_said_and_the_export_goes_on_when_there_is_room(moved: Mo
     written = {path.name for path in small_disk.glob("*.parquet")}
     assert written
     assert not list(small_disk.glob("*.new"))
-    subprocess.run(["mount", "-o", "remount,size=1m", str(small_disk)], check=True)  # noqa: S607 - from PATH
+    mount("-o", "remount,size=1m", str(small_disk))
     code, said, _ = run("export", "--store", url(moved.old), small_disk)
     assert code == 0
     assert f"{len(written)} kept" in said
