@@ -1,7 +1,7 @@
 """Which rows a store lacks that has some of them, or has had the same log files from agents.
 
 A log file's rows enter a store in the order of the file, so what a store has of it, has no hole: it lacks what is
-behind its last row, and what is before its first one, if anything. In between it has everything, be it that an agent
+behind its last row, and what ends before its first one, if anything. In between it has everything, be it that an agent
 joined lines another way; or had it and deleted it, which an import does not undo.
 """
 
@@ -30,7 +30,7 @@ def lacking(rows: pa.RecordBatch, stand: Stand) -> pa.RecordBatch:
         return rows
     found, place = stand.find(sources_of(rows))
     positions = numbers_of(rows, "position")
-    return _only(rows, ~found | (positions < stand.first[place]) | (positions > stand.reached[place]))
+    return _only(rows, ~found | (positions <= stand.begun[place]) | (positions > stand.reached[place]))
 
 
 def absent(rows: pa.RecordBatch, present: npt.NDArray[np.bytes_]) -> pa.RecordBatch:

@@ -46,7 +46,7 @@ async def labels(engine: Engine, day: str, wanted: npt.NDArray[np.uint64]) -> No
 
 async def positions(engine: Engine, sources: npt.NDArray[np.bytes_], reached: npt.NDArray[np.uint64]) -> int:
     """How many log files there are, if none is behind where it stood. Raises `MovingError`."""
-    stand = await arrivals.stand(engine)
+    stand = await arrivals.reached(engine)
     is_known, place = stand.find(sources)
     behind = ~is_known
     behind[is_known] |= stand.reached[place[is_known]] < reached[is_known]

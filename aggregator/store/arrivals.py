@@ -18,7 +18,7 @@ from aggregator.logql.compiler.statement import Parameters
 from aggregator.store import columns
 from aggregator.store.contents import LIMITS, RECORDS, Sum, hashed
 from aggregator.store.ranges import Key, Range
-from aggregator.store.schema import DATABASE, IS_RECORD, LOGS, STREAMS
+from aggregator.store.schema import DATABASE, FRAMING_UNKNOWN, IS_RECORD, LOGS, STREAMS
 from wire.batch import SOURCE_BYTES
 
 if TYPE_CHECKING:
@@ -37,6 +37,11 @@ ORDER BY number
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1"""
 # Log files in a document, 30 bytes each.
 _STANDS_MAX: Final = 100_000
+# Where a row's stretch of its file begins (`aggregator.store.schema`). Rows that do not say it have at least a byte.
+_BEGIN: Final = (
+    f"toUInt64(if(framing = {FRAMING_UNKNOWN}, toInt64(greatest(position, 1)) - 1, "
+    "toInt64(position) - toInt64(length(body)) - framing))"
+)
 # Fixed bytes that numpy can sort and look up.
 SOURCE: Final = f"S{SOURCE_BYTES}"
 
@@ -54,27 +59,27 @@ class Begun(msgspec.Struct, frozen=True):
 
 
 class Stand(msgspec.Struct, frozen=True):
-    """Log files, by source, rising; of each the positions of its first and of its last row."""
+    """Log files, by source, rising; of each where its first row begins, and the position of its last one."""
 
     sources: npt.NDArray[np.bytes_]
-    first: npt.NDArray[np.uint64]
+    begun: npt.NDArray[np.uint64]
     reached: npt.NDArray[np.uint64]
 
     @classmethod
     def of(cls, batches: Sequence[pa.RecordBatch]) -> Self:
-        """Of rows that have the columns ``source``, ``first`` and ``reached``."""
+        """Of rows that have the columns ``source``, ``begun`` and ``reached``."""
         sources = np.concatenate([np.zeros(0, SOURCE), *(sources_of(each) for each in batches)])
         order = np.argsort(sources)
-        first, reached = (
+        begun, reached = (
             np.concatenate([np.zeros(0, np.uint64), *(numbers_of(each, name) for each in batches)])[order]
-            for name in ("first", "reached")
+            for name in ("begun", "reached")
         )
-        return cls(sources[order], first, reached)
+        return cls(sources[order], begun, reached)
 
     def only(self, sources: npt.NDArray[np.bytes_]) -> Stand:
         """Those that are among ``sources``."""
         chosen = np.isin(self.sources, sources)
-        return Stand(self.sources[chosen], self.first[chosen], self.reached[chosen])
+        return Stand(self.sources[chosen], self.begun[chosen], self.reached[chosen])
 
     def find(self, sources: npt.NDArray[np.bytes_]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
         """For each of ``sources`` whether it is here, and where."""
@@ -91,7 +96,7 @@ class _Document(msgspec.Struct):
 
 class _Stands(msgspec.Struct, frozen=True):
     sources: bytes
-    first: bytes
+    begun: bytes
     reached: bytes
 
 
@@ -115,7 +120,7 @@ async def begin(engine: Engine, begun: Begun, stand: Stand) -> None:
     documents = [msgspec.json.encode(begun)]
     for at in range(0, len(stand.sources), _STANDS_MAX):
         some = slice(at, at + _STANDS_MAX)
-        arrays = (stand.sources[some], stand.first[some], stand.reached[some])
+        arrays = (stand.sources[some], stand.begun[some], stand.reached[some])
         documents.append(msgspec.json.encode(_Stands(*(array.tobytes() for array in arrays))))
     await engine.execute(f"TRUNCATE TABLE {IMPORTS}")
     await _write(engine, documents, begun.version)
@@ -155,7 +160,7 @@ async def read(engine: Engine) -> tuple[Begun, Stand] | None:
     stands = [msgspec.json.decode(row.document, type=_Stands) for row in rows[1:]]
     return begun, Stand(
         np.frombuffer(b"".join(each.sources for each in stands), SOURCE),
-        np.frombuffer(b"".join(each.first for each in stands), np.uint64),
+        np.frombuffer(b"".join(each.begun for each in stands), np.uint64),
         np.frombuffer(b"".join(each.reached for each in stands), np.uint64),
     )
 
@@ -173,8 +178,17 @@ async def is_unfinished(engine: Engine) -> bool:
 
 
 async def stand(engine: Engine) -> Stand:
-    """Where every log file of the store stands. Looks at every row's position. Raises `StoreError`."""
-    sql = f"SELECT source, min(position) AS first, max(position) AS reached FROM {LOGS} GROUP BY source"  # noqa: S608 - own words
+    """Where every log file of the store stands. Reads every row. Raises `StoreError`."""
+    return await _stand(engine, f"min({_BEGIN})")
+
+
+async def reached(engine: Engine) -> Stand:
+    """The positions of every log file of the store; as if all began at 0. Raises `StoreError`."""
+    return await _stand(engine, "toUInt64(0)")
+
+
+async def _stand(engine: Engine, begun: str) -> Stand:
+    sql = f"SELECT source, {begun} AS begun, max(position) AS reached FROM {LOGS} GROUP BY source"  # noqa: S608 - own words
     return Stand.of([rows async for rows in _arrow(engine, sql, {})])
 
 

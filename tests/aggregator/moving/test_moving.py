@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+import pyarrow.parquet as pq
 import pytest
 
 from aggregator.errors import MovingError
 from aggregator.moving.manifest import Manifest, decode
 from aggregator.store.deletions import Deletions, State
 from aggregator.store.engine import Engine
-from aggregator.store.positions import Positions
 from aggregator.store.schema import LOGS
 from tests.aggregator.moving.stores import (
     DAY_NS,
@@ -72,7 +72,7 @@ async def test_an_export_of_the_same_store_writes_nothing_anew(moved: Moved) -> 
     assert files_of(out) == before
 
 
-async def test_days_that_have_changed_are_exported_anew_and_no_other(moved: Moved, tmp_path: Path) -> None:
+async def test_days_that_have_changed_are_exported_anew_and_no_other(moved: Moved) -> None:
     old, out = moved.old, moved.out
     before = files_of(out)
     await commit(old, part("a", 400, [450]))
@@ -83,8 +83,7 @@ async def test_days_that_have_changed_are_exported_anew_and_no_other(moved: Move
     assert {name.rsplit("-", 2)[0] for name in fresh} == {f"logs-{TODAY}", "positions"}
     assert (done.written, done.kept) == (len(fresh), len(before) - len(gone))
     assert all(after[name] == before[name] for name in before.keys() - gone)
-    await imported(out, tmp_path / "another")
-    assert await everything(tmp_path / "another") == await everything(old)
+    assert [(file.day, file.rows) for file in manifest_of(out).of("logs")][-1] == (TODAY, 11)
 
 
 async def test_a_day_that_lost_records_is_exported_anew_and_one_that_went_is_removed(
@@ -112,19 +111,20 @@ async def test_a_damaged_file_is_written_anew_by_the_next_export(moved: Moved, t
 
 
 async def test_large_days_are_cut_into_files_that_follow_each_other(tmp_path: Path) -> None:
-    old, new, out = tmp_path / "old", tmp_path / "another", tmp_path / "out"
+    old, out = tmp_path / "old", tmp_path / "out"
     body = b"x" * 30_000
-    for name, hours in (("a", 1), ("b", 2)):
-        rows = tuple(Record(30_010 * (n + 1), body, NOW_NS + n * 10**9 * hours) for n in range(60))
-        await commit(old, Part(source(name), 0, rows, pod=f"pod-{name}"))
+    rows = tuple(Record(30_010 * (n + 1), body, NOW_NS + n * 10**9) for n in range(60))
+    await commit(old, *(Part(source(name), 0, rows, pod=f"pod-{name}") for name in "ab"))
     await exported(old, out)
     files = manifest_of(out).of("logs")
     assert [(file.number, file.of) for file in files] == [(n + 1, len(files)) for n in range(len(files))]
     assert len(files) == 4
     assert sum(file.rows for file in files) == 120
     assert max(file.rows for file in files) * len(body) <= 1 << 20
-    await imported(out, new)
-    assert await everything(new) == await everything(old)
+    tables = [pq.read_table(out / file.name, columns=["stream_id", "ts"]) for file in files]
+    keys = [key for table in tables for key in zip(*(column.to_pylist() for column in table.columns), strict=True)]
+    assert keys == sorted(keys)
+    assert len({*keys}) == 120
 
 
 async def test_what_was_stored_since_is_brought_by_a_second_export_and_import(moved: Moved) -> None:
@@ -149,12 +149,9 @@ async def test_what_was_stored_since_is_brought_by_a_second_export_and_import(mo
 
 
 async def test_what_agents_sent_before_the_only_import_is_not_brought_twice(moved: Moved, tmp_path: Path) -> None:
-    """The new store had what the nodes still held; of one file only the end, for it dropped the beginning's day."""
+    """The new store had what the nodes still held, joined another way; and of one file it has the end only."""
     old, new, out = moved.old, tmp_path / "another", moved.out
-    await commit(new, part("e", 0, [9, 12, 20]), Part(source("a"), 0, (), end=240), part("b", 0, [7, 20]))
-    async with Engine.open(url(new), 1) as engine:
-        assert (await Positions(engine).of([source("e")]))[source("e")] == 20
-    await commit(new, *(part("a", at, [at + 40, at + 100]) for at in (0, 100, 200, 300)))
+    await commit(new, part("e", 0, [9, 12, 20]), part("b", 0, [7, 20]), part("a", 0, range(100, 500, 100)))
     async with Engine.open(url(new), 1) as engine:
         await engine.execute(
             f"ALTER TABLE {LOGS} DELETE WHERE source = toUInt128('{int.from_bytes(source('a'), 'little')}') "
@@ -162,7 +159,7 @@ async def test_what_agents_sent_before_the_only_import_is_not_brought_twice(move
         )
     await imported(out, new, merge=True)
     found = await stored(new)
-    assert found == sorted({*(await stored(old)), ("e", 20)})
+    assert found == sorted({*(await stored(old)), ("e", 20)} - {("a", 240), ("a", 340)})
     assert await is_clean(new)
 
 
