@@ -16,9 +16,11 @@ from service.logs import configure
 from service.options import SIZE, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from aggregator.moving.told import Exported, Imported
+
+    Show = Callable[[str, int, int], None]
 
 # Beside 0, it is done, and 2, the options are wrong, which is click's.
 NOT_DONE_EXIT_CODE: Final = 1
@@ -57,9 +59,7 @@ def export_command(*, store: str, file_size: int, directory: Path) -> None:
     # Not before it is known that the options are right.
     from aggregator.moving.exporting import export  # noqa: PLC0415 - it loads the engine, which takes a second
 
-    with _Bars() as bars:
-        done = _run("export", export(store, directory, file_size, bars.show))
-    _say(done)
+    _run("export", lambda show: export(store, directory, file_size, show))
 
 
 @click.command(name="import")
@@ -80,22 +80,19 @@ def import_command(*, store: str, merge: bool, directory: Path) -> None:
     """
     from aggregator.moving.importing import bring  # noqa: PLC0415 - as above
 
-    with _Bars() as bars:
-        done = _run("import", bring(store, directory, bars.show, merge=merge))
-    _say(done)
+    _run("import", lambda show: bring(store, directory, show, merge=merge))
 
 
-def _run(name: str, work: Coroutine[Any, Any, Exported | Imported]) -> Exported | Imported:
+def _run(name: str, work: Callable[[Show], Coroutine[Any, Any, Exported | Imported]]) -> None:
+    """Do it, and say what was done; or why it was not, and exit."""
     configure("warning", "text")
     try:
-        return asyncio.run(work)
+        with _Bars() as bars:
+            done = asyncio.run(work(bars.show))
     except (StoreError, MovingError, OSError) as error:
         reason = text_of(error) if isinstance(error, OSError) else error
-        click.echo(f"\nlogboom-aggregator {name}: {reason}", err=True)
+        click.echo(f"logboom-aggregator {name}: {reason}", err=True)
         sys.exit(NOT_DONE_EXIT_CODE)
-
-
-def _say(done: Exported | Imported) -> None:
     for line in done.lines():
         click.echo(line)
 

@@ -83,6 +83,7 @@ class _Export:
         done = 0
         for task in tasks:
             ranges = await self._ranges(task)
+            before_it = done
             for number, each in enumerate(ranges, 1):
                 file = kept.get((task.content, number))
                 if file is None:
@@ -92,6 +93,11 @@ class _Export:
                     written += 1
                 done += file.rows
                 self._show("exporting", done, total)
+            if done - before_it != task.found.rows:
+                raise MovingError(
+                    f"{_name(task)}: its files have {done - before_it:,} rows, and it has {task.found.rows:,}; this is "
+                    "a bug of logboom: please report it"
+                )
         manifest = msgspec.structs.replace(manifest, finished=True)
         await asyncio.to_thread(self._place.save, manifest)
         await asyncio.to_thread(self._place.clear, [file.name for file in manifest.files])
@@ -184,8 +190,7 @@ class _Export:
                 os.fsync(file)
                 read = await self._read_back(columns, file)
             except StoreError as error:
-                what = f"{task.kind.name} of {task.found.day}".removesuffix(" of ")
-                raise StoreError(f"{what} could not be exported: {error}", error.code) from error
+                raise StoreError(f"{_name(task)} could not be exported: {error}", error.code) from error
             if read != stored:
                 self._refuse_full()
                 raise MovingError(f"{self._place.path / name} does not give back what was written: check the disk")
@@ -206,3 +211,7 @@ class _Export:
             first_ns=times[0],
             last_ns=times[1],
         )
+
+
+def _name(task: _Task) -> str:
+    return f"{task.kind.name} of {task.found.day}".removesuffix(" of ")

@@ -98,8 +98,7 @@ async def stored(path: Path) -> list[tuple[str, int]]:
 async def commit(path: Path, *parts: Part) -> None:
     """What an aggregator does that has the store for a while."""
     async with open_stand(path) as stand:
-        for one in parts:
-            await stand.commit(batch(one))
+        await stand.commit(*(batch(one) for one in parts))
 
 
 async def exported(path: Path, directory: Path, file_bytes: int = 1 << 20) -> Exported:

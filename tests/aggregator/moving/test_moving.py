@@ -114,17 +114,19 @@ async def test_large_days_are_cut_into_files_that_follow_each_other(tmp_path: Pa
     old, out = tmp_path / "old", tmp_path / "out"
     body = b"x" * 30_000
     rows = tuple(Record(30_010 * (n + 1), body, NOW_NS + n * 10**9) for n in range(60))
-    await commit(old, *(Part(source(name), 0, rows, pod=f"pod-{name}") for name in "ab"))
+    large = (Part(source(name), 0, rows, pod=f"pod-{name}") for name in "ab")
+    small = (Part(source(name), 0, rows[:10], pod=f"pod-{name}", namespace=name) for name in "cdef")
+    await commit(old, *large, *small)
     await exported(old, out)
     files = manifest_of(out).of("logs")
     assert [(file.number, file.of) for file in files] == [(n + 1, len(files)) for n in range(len(files))]
-    assert len(files) == 4
-    assert sum(file.rows for file in files) == 120
+    assert 5 < len(files) < 8
+    assert sum(file.rows for file in files) == 160
     assert max(file.rows for file in files) * len(body) <= 1 << 20
-    tables = [pq.read_table(out / file.name, columns=["stream_id", "ts"]) for file in files]
+    tables = [pq.read_table(out / file.name, columns=["namespace", "stream_id", "ts"]) for file in files]
     keys = [key for table in tables for key in zip(*(column.to_pylist() for column in table.columns), strict=True)]
     assert keys == sorted(keys)
-    assert len({*keys}) == 120
+    assert len({*keys}) == 160
 
 
 async def test_what_was_stored_since_is_brought_by_a_second_export_and_import(moved: Moved) -> None:
