@@ -49,17 +49,13 @@ class Moved(msgspec.Struct, frozen=True):
 async def old_store(path: Path) -> None:
     """Records of four days in several inserts, of every kind there is; and whatever else a store has."""
     async with open_stand(path) as stand:
-        for day in range(3, -1, -1):
-            time = NOW_NS - day * DAY_NS
-            first = (3 - day) * 100
-            await stand.commit(batch(part("a", first, [first + 40, first + 100], time=time)))
-        await stand.commit(batch(part("b", 0, [7, 20], flags=1, namespace="kube-system")))
+        days = [part("a", at, [at + 40, at + 100], time=NOW_NS - (3 - at // 100) * DAY_NS) for at in (0, 100, 200, 300)]
+        await stand.commit(*map(batch, days), batch(part("b", 0, [7, 20], flags=1, namespace="kube-system")))
         await stand.commit(
-            batch(Part(source("b"), 20, (), end=90)), batch(part("b", 90, [100], namespace="kube-system"))
-        )
-        await stand.commit(batch(Part(source("e"), 0, (Record(9, b"\xff\x00'\\\n ERROR"), Record(12, b"")))))
-        await stand.commit(
-            batch(Part(source("c"), 0, (Record(5),), 70, joint=True), Part(source("d"), 0, (Record(30),), 30))
+            batch(Part(source("b"), 20, (), end=90)),
+            batch(part("b", 90, [100], namespace="kube-system")),
+            batch(Part(source("e"), 0, (Record(9, b"\xff\x00'\\\n ERROR"), Record(12, b"")))),
+            batch(Part(source("c"), 0, (Record(5),), 70, joint=True), Part(source("d"), 0, (Record(30),), 30)),
         )
         await stand.floor.lift(NOW_NS - 5 * DAY_NS)
         await stand.engine.insert(PODS, pods("uid-web-0"))
