@@ -9,6 +9,7 @@ store/    the engine, the tables, what is written to and asked of them
 logql/    the query language: tree, compiler to SQL, the algebra of samples
 query/    running queries: statements where SQL can say it, else record by record
 check/    whether a store has what it says it has, and what is missing
+moving/   a store into a directory of files, and out of it into another store
 nodes     which agents there are, from their heartbeats
 metrics   what an operator watches
 errors    what can go wrong, as types

@@ -14,6 +14,7 @@ import click
 from aggregator.check.command import check
 from aggregator.config import command
 from aggregator.errors import StoreError
+from aggregator.moving.command import export_command, import_command
 from service.environment import warn_of_unknown
 from service.logs import configure
 from service.options import text_of
@@ -54,7 +55,8 @@ def _main(config: Config) -> None:
 
 
 main = command(_main)
-main.add_command(check)
+for subcommand in (check, export_command, import_command):
+    main.add_command(subcommand)
 
 if __name__ == "__main__":
     main()

@@ -26,7 +26,7 @@ from aggregator.ingest.admission import Admission
 from aggregator.ingest.committer import Committer
 from aggregator.metrics import Metrics
 from aggregator.query.live import Live
-from aggregator.store import disk, migrations, parts, schema
+from aggregator.store import arrivals, disk, migrations, parts, schema
 from aggregator.store.commits import Commits
 from aggregator.store.deletions import Deletions
 from aggregator.store.engine import Engine, directory_of
@@ -76,6 +76,8 @@ async def run(config: Config) -> None:
         )
         await schema.create(engine)
         await migrations.migrate(engine)
+        if await arrivals.is_unfinished(engine):
+            _log.warning("an import into the store is not finished: what it lacks is in no answer; see docs/moving.md")
         store = f"{schema.identity(directory_of(config.store))}/{uuid.uuid4().hex}"
         positions = Positions(engine)
         aside = await _set_aside(engine, positions, metrics)

@@ -79,7 +79,7 @@ def command(run: Callable[[Config], None]) -> click.Group:
         help=_HELP,
         context_settings=_SETTINGS,
         invoke_without_command=True,
-        subcommand_metavar="[check [OPTIONS]]",
+        subcommand_metavar="[check|export|import [OPTIONS]]",
     )(named)
 
 

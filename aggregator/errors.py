@@ -31,6 +31,10 @@ class StoreMemoryError(StoreBusyError):
     """All that the engine does at once needs more memory than it may have; it is not this statement's fault."""
 
 
+class MovingError(Exception):
+    """A store cannot be exported to, or imported from, a directory as asked."""
+
+
 class DeletionsFullError(StoreError):
     """So many deletions are open that no more are taken."""
 

@@ -20,6 +20,10 @@ deletions   what was asked to be deleted, durable
 eraser      working that off
 parts       the engine's files: whether they are as they were written
 coverage    log files: whether their records cover them, without a hole, each stretch once
+contents    what a store has, day by day, and sums by which two stores can be compared
+ranges      a day cut into ranges of bounded size
+parquet     rows into Parquet files, by the engine
+arrivals    what a store has of what is to be brought into it
 settings    the engine's, sized for one small process
 disk        what the store takes, and what is left
 catalogue   which streams there are: labels, their values

@@ -132,6 +132,11 @@ class Deletions:
                 return old
             return await self._insert(msgspec.structs.replace(new, version=old.version + 1))
 
+    async def keep(self, job: Deletion) -> None:
+        """Have a job of another store, durable, as it is. Raises `StoreError`."""
+        async with self._writing:
+            await self._insert(job)
+
     async def _write(self, job: Deletion) -> None:
         async with self._writing:
             await self._insert(job)

@@ -78,13 +78,13 @@ def test_labels_in_the_pages_exist() -> None:
 def test_options_in_the_pages_exist() -> None:
     known = {
         flag
-        for command in (agent, doctor, aggregator)
+        for command in (agent, doctor, aggregator, *aggregator.commands.values())
         for option in command.params
         for flag in (*option.opts, *option.secondary_opts)
     }
     pattern = r"(?<![\w-])--[a-z][a-z-]+"
     others = {"--help", "--target"}  # click's own; docker's
-    for page in (ROOT / "docs" / "operations.md", ROOT / "docs" / "architecture.md"):
+    for page in (ROOT / "docs" / name for name in ("operations.md", "architecture.md", "moving.md")):
         assert set(re.findall(pattern, page.read_text())) - known - others == set(), page.name
 
 
