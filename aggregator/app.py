@@ -26,7 +26,8 @@ from aggregator.ingest.admission import Admission
 from aggregator.ingest.committer import Committer
 from aggregator.metrics import Metrics
 from aggregator.query.live import Live
-from aggregator.store import arrivals, disk, migrations, parts, schema
+from aggregator.store import arrivals, disk, migrations, moved, parts, schema
+from aggregator.store.cold import Cold
 from aggregator.store.commits import Commits
 from aggregator.store.deletions import Deletions
 from aggregator.store.engine import Engine, directory_of
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 # Connections beside those of queries: one for committed positions, three for housekeeping (days, namespaces,
-# deletions), one for tails.
+# deletions), one for tails; with a cold tier, one for moves.
 _OWN_CONNECTIONS: Final = 5
 _SAMPLE_EVERY_S: Final = 30.0
 _LOOK_AT_STORE_EVERY_S: Final = 2.0
@@ -70,12 +71,15 @@ async def run(config: Config) -> None:
         engine = await stack.enter_async_context(
             Engine.open(
                 config.store,
-                config.query_concurrent + _OWN_CONNECTIONS,
+                config.query_concurrent + _OWN_CONNECTIONS + (1 if config.cold else 0),
                 reserve_bytes=config.disk_reserve_bytes,
+                tier=config.cold,
             )
         )
         await schema.create(engine)
         await migrations.migrate(engine)
+        if engine.has_tier:
+            await moved.prepare(engine)
         if await arrivals.is_unfinished(engine):
             _log.warning("an import into the store is not finished: what it lacks is in no answer; see docs/moving.md")
         store = f"{schema.identity(directory_of(config.store))}/{uuid.uuid4().hex}"
@@ -104,6 +108,16 @@ async def run(config: Config) -> None:
         housekeeping = [retention.run(), eraser.run(), _watch(engine)]
         if terms.rules:
             housekeeping.append(retention.run_namespaces())
+        if config.cold:
+            cold = Cold(
+                engine,
+                config.cold,
+                after_s=config.cold_after_s,
+                retention_s=terms.longest_s,
+                clock=time.time,
+                metrics=metrics,
+            )
+            housekeeping.append(cold.run())
         for task in (*housekeeping, _sample(engine, positions, metrics), live.run(), committer.run()):
             await stack.enter_async_context(_running(task, stop))
         # Ended before the committer is, which may wait for it.
@@ -195,21 +209,24 @@ async def _watch(engine: Engine) -> None:
             await asyncio.get_running_loop().create_future()
 
 
-async def _set_aside(engine: Engine, positions: Positions, metrics: Metrics) -> int:
-    """How many parts the engine has set aside. If there are any, no position is told before holes are looked for."""
+async def _set_aside(engine: Engine, positions: Positions, metrics: Metrics) -> bool:
+    """Whether parts are damaged, so that holes are to be looked for. Then no position is told before that is over."""
     aside = await parts.set_aside(engine)
     metrics.parts_set_aside.set(len(aside))
     for part in aside:
         found = fields(table=part.table, day=part.day, bytes=part.bytes, path=part.path)
         _log.error("a part is damaged and set aside, its records are in no answer; see docs/operations.md", extra=found)
+    if aside and engine.aside.parts:
+        _log.error("what is missing is not looked for while the cold tier is away: restart when it is back")
+        return False
     if aside:
         positions.await_holes()
-    return len(aside)
+    return bool(aside)
 
 
-async def _find_holes(positions: Positions, aside: int) -> None:
-    """Where the engine has set parts aside, have agents send again what was in them."""
-    if not aside:
+async def _find_holes(positions: Positions, are_parts_damaged: bool) -> None:  # noqa: FBT001 - the only one
+    """Where the engine has set damaged parts aside, have agents send again what was in them."""
+    if not are_parts_damaged:
         return
     _log.info("looking for what is missing, in all records; agents wait meanwhile, it may take minutes")
     try:
@@ -228,7 +245,9 @@ async def _sample(engine: Engine, positions: Positions, metrics: Metrics) -> Non
             for figure in (metrics.store_bytes, metrics.store_parts, metrics.store_rows):
                 figure.clear()  # a table whose days were all dropped is not among them
             for table in tables:
-                metrics.store_bytes.labels(table.name).set(table.bytes)
+                metrics.store_bytes.labels(table.name, "local").set(table.bytes)
+                if table.cold_bytes:
+                    metrics.store_bytes.labels(table.name, "cold").set(table.cold_bytes)
                 metrics.store_parts.labels(table.name).set(table.parts)
                 metrics.store_rows.labels(table.name).set(table.rows)
             metrics.store_free_bytes.set(await disk.free_bytes(engine))

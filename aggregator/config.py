@@ -11,12 +11,13 @@ import msgspec
 
 from aggregator.sizing import INGEST_BYTES_MIN, QUERY_BYTES_MIN, sizes
 from aggregator.store.terms import Rule
+from aggregator.store.tier import REGION, Tier, checked
 from service.logs import log_options
 from service.memory import limit_bytes
 from service.options import ADDRESS, DURATION, SIZE, TOKEN_FILE, Address, config_file_option, refuse_options_before
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 _DAY_S: Final = 86_400.0
 # What is not told depends on the memory there is.
@@ -37,6 +38,8 @@ class Config(msgspec.Struct, frozen=True):
     retention_rules: tuple[Rule, ...]
     ingest_memory_bytes: int
     disk_reserve_bytes: int | None
+    cold: Tier | None
+    cold_after_s: float
     query_time_s: float
     query_memory_bytes: int
     query_concurrent: int
@@ -61,12 +64,16 @@ def command(run: Callable[[Config], None]) -> click.Group:
             retention_rules=values["retention_namespace"],
             ingest_memory_bytes=values["ingest_memory"],
             disk_reserve_bytes=values["disk_reserve"],
+            cold=tier_of(values),
+            cold_after_s=values["cold_after"],
             query_time_s=values["query_time"],
             query_memory_bytes=values["query_memory"],
             query_concurrent=values["query_concurrent"],
             log_level=values["log_level"],
             log_format=values["log_format"],
         )
+        if config.cold and config.cold_after_s >= config.retention_s:
+            raise click.UsageError("--cold-after has to be less than --retention: else no day ever goes there")
         run(config)
 
     for option in reversed(_OPTIONS):
@@ -81,6 +88,40 @@ def command(run: Callable[[Config], None]) -> click.Group:
         invoke_without_command=True,
         subcommand_metavar="[check|export|import [OPTIONS]]",
     )(named)
+
+
+def tier_of(values: Mapping[str, Any]) -> Tier | None:
+    """The cold tier that options name; None if none. Raises click's `UsageError`."""
+    if values["cold"] is None:
+        return None
+    key, secret = _credentials(values)
+    region = values["cold_region"]
+    tier = Tier(
+        bucket=values["cold"].rstrip("/"),
+        endpoint=values["cold_endpoint"] or f"https://s3.{region}.amazonaws.com",
+        key=key,
+        secret=secret,
+        region=region,
+        cache_bytes=values["cold_cache"],
+    )
+    try:
+        return checked(tier)
+    except ValueError as error:
+        raise click.UsageError(f"the cold tier: {error}") from error
+
+
+def _credentials(values: Mapping[str, Any]) -> tuple[str, str]:
+    """The key and its secret; what is wrong with them is said without them."""
+    file: Path | None = values["cold_credentials"]
+    key, secret = values["cold_key"], values["cold_secret"]
+    if file is not None:
+        lines = [line.partition("=") for line in file.read_text("ascii", "replace").splitlines()]
+        found = {name.strip(): value.strip() for name, _, value in lines}
+        key, secret = found.get("aws_access_key_id"), found.get("aws_secret_access_key")
+    if not key or not secret:
+        place = file or "the environment"
+        raise click.UsageError(f"--cold needs aws_access_key_id and aws_secret_access_key; {place} has not both")
+    return key, secret
 
 
 _SETTINGS: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -148,6 +189,48 @@ def _size_at_least(_: click.Context, __: click.Parameter, value: int | None) -> 
     return value
 
 
+# What `check` has to be told as well.
+COLD: Final = (
+    _option(
+        "--cold",
+        "LOGBOOM_COLD",
+        str,
+        None,
+        "Where old days go, s3://bucket/prefix; they can be queried as before. The bucket has to be there.",
+    ),
+    _option(
+        "--cold-endpoint",
+        "LOGBOOM_COLD_ENDPOINT",
+        str,
+        None,
+        "The server that has the bucket, https://host:port; the bucket is put into the path.",
+        shown="Amazon's, in the region",
+    ),
+    _option("--cold-region", "LOGBOOM_COLD_REGION", str, REGION, "The bucket's region."),
+    _option(
+        "--cold-credentials",
+        "LOGBOOM_COLD_CREDENTIALS",
+        click.Path(exists=True, dir_okay=False, path_type=Path),
+        None,
+        "File with lines aws_access_key_id = … and aws_secret_access_key = …, read at start.",
+    ),
+    _option("--cold-key", "AWS_ACCESS_KEY_ID", str, None, "Without --cold-credentials: the id of the key."),
+    _option(
+        "--cold-secret",
+        "AWS_SECRET_ACCESS_KEY",
+        str,
+        None,
+        "Its secret: in the variable, as a command line is for everyone to see.",
+    ),
+    _option(
+        "--cold-cache",
+        "LOGBOOM_COLD_CACHE",
+        SIZE,
+        1 << 30,
+        "Of what was read there lately, kept on the store's disk; 0: nothing.",
+        shown="1GiB",
+    ),
+)
 _OPTIONS: Final = (
     _option("--listen", "LOGBOOM_LISTEN", ADDRESS, "127.0.0.1:8080", "Where to listen; port 0 takes a free one."),
     STORE,
@@ -201,6 +284,15 @@ _OPTIONS: Final = (
         None,
         "Refuse batches while less than this is free on the store's disk: agents wait, nothing is lost, queries go on.",
         shown="1GiB; a twentieth of a disk below 20 GiB",
+    ),
+    *COLD,
+    _option(
+        "--cold-after",
+        "LOGBOOM_COLD_AFTER",
+        DURATION,
+        "2d",
+        "How old a day is, counted from its end, when it goes there; less than --retention.",
+        callback=_at_least(_DAY_S, "1d"),
     ),
     _option(
         "--query-time",

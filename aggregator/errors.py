@@ -27,6 +27,10 @@ class StoreBusyError(StoreError):
     """The engine takes no inserts for now: its merges or its memory have to catch up."""
 
 
+class StoreColdError(StoreError):
+    """What is needed lies in the cold tier, and that does not answer."""
+
+
 class StoreMemoryError(StoreBusyError):
     """All that the engine does at once needs more memory than it may have; it is not this statement's fault."""
 

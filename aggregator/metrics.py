@@ -53,7 +53,14 @@ class Metrics:
             "floor_timestamp_seconds", "Nothing older is kept, for want of room; 0: no limit yet."
         )
         self.store_limit_bytes = gauge("store_limit_bytes", "Bytes that the store may have on disk; 0: any number.")
-        self.store_bytes = gauge("store_bytes", "Bytes on disk.", "table")
+        self.cold_bytes = counter("cold_moved_bytes", "Bytes moved to the cold tier.")
+        self.cold_parts = counter("cold_moved_parts", "Parts moved to the cold tier.")
+        self.cold_failures = counter("cold_failures", "Times that something to be done in the cold tier failed.")
+        self.cold_last_success = gauge(
+            "cold_last_move_timestamp_seconds", "When a part was last moved there; 0: never."
+        )
+        self.cold_aside = gauge("cold_parts_aside", "Parts that are in no answer until the cold tier is back.")
+        self.store_bytes = gauge("store_bytes", "Bytes on disk, and in the cold tier.", "table", "disk")
         self.store_parts = gauge("store_parts", "Active parts.", "table")
         self.store_rows = gauge("store_rows", "Rows.", "table")
         self.parts_set_aside = gauge("parts_set_aside", "Damaged parts that no answer has.")

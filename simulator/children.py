@@ -65,7 +65,7 @@ class Child:
             stderr=asyncio.subprocess.STDOUT,
             limit=_LINE_BYTES_MAX,
             process_group=0,
-            preexec_fn=_stop_with_parent(),
+            preexec_fn=stop_with_parent(),
         )
         child = Child(name, process, show)
         try:
@@ -143,8 +143,8 @@ class Child:
             self._show(self.name, text)
 
 
-def _stop_with_parent() -> Callable[[], None] | None:
-    """What a new process does before it is another program, to get SIGTERM when we end, however that happens.
+def stop_with_parent(number: signal.Signals = signal.SIGTERM) -> Callable[[], None] | None:
+    """What a new process does before it is another program, to get a signal when we end, however that happens.
 
     Only system calls are made in it: between fork and exec, other threads' locks may be held for ever.
     """
@@ -154,7 +154,7 @@ def _stop_with_parent() -> Callable[[], None] | None:
     parent = os.getpid()
 
     def set_signal() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        prctl(_PR_SET_PDEATHSIG, number)
         if os.getppid() != parent:  # we ended before the call
             os._exit(1)
 

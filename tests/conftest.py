@@ -5,8 +5,12 @@ from __future__ import annotations
 import resource
 from typing import TYPE_CHECKING
 
+import pytest
+
+from tests.bucket import Bucket
+
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Iterator
 
 
 def pytest_configure() -> None:
@@ -22,3 +26,14 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest: where several run at a time, none is left alone with it at the end."""
     items.sort(key=lambda item: "e2e" not in item.path.parts)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
+    """The S3 server of all tests of a process; each test has a prefix of its own."""
+    made = Bucket(tmp_path_factory.mktemp("seaweedfs"))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.close()

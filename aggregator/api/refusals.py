@@ -1,8 +1,8 @@
 """What the engine's failures are in HTTP, naming the limit and the remedy.
 
 504 the time is over; 413 the answer, or what has to be read or held for it, is too large: asking the same again will
-not help; 400 the expression is none; 503 somebody ended the query or took the store away, or all that runs needs too
-much memory together. What is not foreseen here is a bug, and a 500.
+not help; 400 the expression is none; 503 somebody ended the query or took the store away, or the cold tier is
+away, or all that runs needs too much memory together. What is not foreseen here is a bug, and a 500.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from aggregator.errors import (
     QueryRegexError,
     QueryRowsError,
     QueryTimeoutError,
+    StoreColdError,
     StoreError,
     StoreGoneError,
     StoreMemoryError,
@@ -35,12 +36,16 @@ if TYPE_CHECKING:
 
     from aggregator.store.engine import Limits
 
+_COLD: Final = "the query needs days that lie in the cold tier, which does not answer"
 _ONE_EACH: Final = "aggregate that side by the labels that both sides share, or name more of them in on(…)"
 _NARROWER: Final = "ask for less time, or name a namespace or pod"
 
 
 def refused(error: StoreError, limits: Limits) -> RefusedError | None:
     """The answer to a query that ended with ``error`` under ``limits``; None if it is a bug."""
+    if isinstance(error, StoreColdError):
+        hint = "ask for newer days only, or try again later"
+        return RefusedError(503, Refusal(_COLD, "start", hint), {"Retry-After": "10"})
     return _over_limits(error, limits) or _unanswerable(error)
 
 

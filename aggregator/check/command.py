@@ -4,30 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import msgspec
 
-from aggregator.config import STORE
+from aggregator.config import COLD, STORE, tier_of
 from aggregator.errors import StoreError
 from service.logs import configure
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aggregator.check.report import Report
+    from aggregator.store.tier import Tier
+
+_Command = TypeVar("_Command", bound="Callable[..., Any]")
 
 # Beside 0, all is well, and 2, the options are wrong, which is click's.
 NOT_CLEAN_EXIT_CODE = 1
 NOT_CHECKED_EXIT_CODE = 3
 
 
+def _cold(command: _Command) -> _Command:
+    for option in reversed(COLD):
+        command = option(command)
+    return command
+
+
 @click.command(name="check")
 @STORE
+@_cold
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of lines.")
-def check(*, store: str, as_json: bool) -> None:
+def check(*, store: str, as_json: bool, **cold: Any) -> None:
     """Examine the store: files by their checksums, log files for holes and repeated stretches, positions, labels.
 
-    The aggregator must not run meanwhile. Reads everything once: some minutes for 100 million lines. Changes nothing.
+    The aggregator must not run meanwhile. Reads everything once, the cold tier too: some minutes for 100 million
+    lines. Changes nothing.
     Exit code: 0 all is well, 1 something is wrong, 2 the options are wrong, 3 the store could not be examined.
     """
     # Not before it is known that the options are right.
@@ -35,7 +48,7 @@ def check(*, store: str, as_json: bool) -> None:
 
     configure("warning", "text")
     try:
-        report = _examined(store)
+        report = _examined(store, tier_of(cold))
     except StoreError as error:
         click.echo(f"logboom-aggregator check: {error}", err=True)
         sys.exit(NOT_CHECKED_EXIT_CODE)
@@ -45,7 +58,7 @@ def check(*, store: str, as_json: bool) -> None:
     sys.exit(0 if report.is_clean else NOT_CLEAN_EXIT_CODE)
 
 
-def _examined(store: str) -> Report:
+def _examined(store: str, tier: Tier | None) -> Report:
     from aggregator.check.examine import examine  # noqa: PLC0415 - as above
 
     with click.progressbar(length=1000, label="examining", file=sys.stderr) as bar:
@@ -53,4 +66,4 @@ def _examined(store: str) -> Report:
         def show(done: int, total: int) -> None:
             bar.update(1000 * done // total - bar.pos if total else 0)
 
-        return asyncio.run(examine(store, show))
+        return asyncio.run(examine(store, show, tier))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from aggregator.check.report import Report
 from aggregator.errors import StoreError
 from aggregator.store import coverage, parts
@@ -13,18 +15,23 @@ from aggregator.store.migrations import version
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aggregator.store.tier import Tier
 
 # From which on rows say what they stand for.
 _FRAMED_SCHEMA: Final = 2
 
 
-async def examine(url: str, progress: Callable[[int, int], None]) -> Report:
+async def examine(url: str, progress: Callable[[int, int], None], tier: Tier | None = None) -> Report:
     """Examine the store at ``url``, which no other process has. ``progress`` is told bytes looked at, and of how many.
 
     Changes nothing, but what the engine does when it opens a store: it sets parts aside that it cannot load. Raises
     `StoreError` where there is no store that could be examined.
     """
-    async with Engine.open(url, connections=1, make=False) as engine:
+    if tier is not None:
+        tier = msgspec.structs.replace(tier, cache_bytes=0)  # what is read here is read once
+    async with Engine.open(url, connections=1, make=False, tier=tier) as engine:
+        if engine.aside.parts:
+            raise StoreError("the cold tier is away, or was when the aggregator ran last: start that, then check again")
         schema = await version(engine)
         every = await parts.active(engine)
         total = 2 * sum(part.bytes for part in every)  # once for the checksums, once for the records

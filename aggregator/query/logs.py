@@ -151,6 +151,7 @@ class _Search:
 
     async def _answered(self, query: Query, most: int, after: Place | None) -> AsyncGenerator[_Found]:
         """What one statement finds, and Python makes of it."""
+        self._engine.aside.need(query.start_ns, query.end_ns)
         statement = candidates(query, most, after)
         async with contextlib.aclosing(self._reader.records(statement)) as blocks:
             async for records in blocks:
@@ -213,6 +214,7 @@ async def _every(
 async def _rendered(engine: Engine, query: Query, rendering: Rendering, budget: Budget) -> AsyncGenerator[Piece]:
     if query.start_ns >= query.end_ns:
         return
+    engine.aside.need(query.start_ns, query.end_ns)
     statement = rendered(compile_query(query), query, rendering)
     async with engine.stream(statement.sql, "ArrowStream", statement.parameters, budget.left()) as chunks:
         async for chunk in chunks:

@@ -100,6 +100,7 @@ async def _samples(engine: Engine, part: Part, budget: Budget, now_ns: int) -> M
 async def _answered(engine: Engine, part: Part, statement: Statement, budget: Budget) -> Partials:
     """What the leaf's statement answers."""
     partials = Partials(part.leaf, part.buckets)
+    engine.aside.need(part.buckets.start_ns, part.buckets.end_ns)
     async with engine.stream(statement.sql, "ArrowStream", statement.parameters, budget.left()) as chunks:
         async for chunk in chunks:
             for batch in pa.ipc.open_stream(chunk):

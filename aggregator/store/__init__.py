@@ -1,6 +1,7 @@
 """Where records live: ClickHouse, embedded as chDB.
 
 directory   whether it is a store's, which process holds it, whether it is still there
+opening     what a directory needs before the engine opens it
 engine      connections, threads, statements with bound parameters, streams of results, inserts
 bounds      what bounds a query in the engine, and which gives way
 scanned     what statements read
@@ -18,6 +19,11 @@ erasure     deleting records out of a day, positions kept
 retention   dropping what is over: days, namespaces out of days, what there is no room for
 deletions   what was asked to be deleted, durable
 eraser      working that off
+tier        the cold tier: where it is, and what the engine has to know of it
+moved       committed positions of days there, kept locally
+aside       opening a store whose cold tier is away
+keepsake    a second name for a part's files while it moves
+cold        moving old days there, bringing back what was set aside, dropping there what is over
 parts       the engine's files: whether they are as they were written
 coverage    log files: whether their records cover them, without a hole, each stretch once
 contents    what a store has, day by day, and sums by which two stores can be compared

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from aggregator.store import columns
 from aggregator.store.engine import Limits
-from aggregator.store.schema import LOGS
+from aggregator.store.moved import last_commit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +56,7 @@ class Commits:
     async def read(cls, engine: Engine) -> Self:
         """The sequence as the store has it so far. Raises `StoreError`."""
         rows = await engine.rows(
-            f"SELECT toUnixTimestamp64Milli(max(committed_at)) AS at_ms FROM {LOGS}",  # noqa: S608 - a table name
+            f"SELECT toUnixTimestamp64Milli(at) AS at_ms FROM ({last_commit(engine)})",  # noqa: S608 - own words
             _Last,
             None,
             _LAST_LIMITS,

@@ -8,6 +8,7 @@ import msgspec
 
 from aggregator.logql.tree import Matcher, MatchOp, Place, Selector
 from aggregator.store.catalogue import labels_of
+from aggregator.store.moved import IS_LOCAL
 from aggregator.store.schema import IS_RECORD, LOGS
 from aggregator.store.windows import Window
 from wire.batch import DAY_NS
@@ -45,11 +46,22 @@ async def locate(engine: Engine, source: bytes, position: int, limits: Callable[
     ``limits``: asked for before each statement. The projection tells in which streams and times the source has records,
     so that few rows are looked at.
     """
+    if engine.has_tier:
+        found = await _locate(engine, source, position, limits, f"AND {IS_LOCAL}")
+        if found is not None:
+            return found
+        engine.aside.need()
+    return await _locate(engine, source, position, limits)
+
+
+async def _locate(
+    engine: Engine, source: bytes, position: int, limits: Callable[[], Limits], where: str = ""
+) -> Located | None:
     number = int.from_bytes(source, "little")
     reaches = await engine.rows(
         "SELECT toString(namespace) AS namespace, toString(stream_id) AS number, "  # noqa: S608 - own words
         "toUnixTimestamp64Nano(min(ts)) AS first_ns, toUnixTimestamp64Nano(max(ts)) AS last_ns "
-        f"FROM {LOGS} WHERE {IS_RECORD} AND source = {{source:UInt128}} GROUP BY source, namespace, stream_id",
+        f"FROM {LOGS} WHERE {IS_RECORD} AND source = {{source:UInt128}} {where} GROUP BY source, namespace, stream_id",
         _Reach,
         {"source": str(number)},
         limits(),
@@ -59,7 +71,7 @@ async def locate(engine: Engine, source: bytes, position: int, limits: Callable[
             f"SELECT toUnixTimestamp64Nano(ts) AS ts_ns FROM {LOGS} WHERE namespace = {{namespace:String}} "  # noqa: S608 - own words
             "AND stream_id = {stream:UInt64} AND ts >= fromUnixTimestamp64Nano({first:Int64}, 'UTC') "
             "AND ts <= fromUnixTimestamp64Nano({last:Int64}, 'UTC') AND source = {source:UInt128} "
-            "AND position = {position:UInt64} LIMIT 1",
+            f"AND position = {{position:UInt64}} {where} LIMIT 1",
             _Row,
             {
                 "namespace": reach.namespace,

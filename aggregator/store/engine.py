@@ -15,25 +15,25 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
-from urllib.parse import quote
 
 import chdb
 import msgspec
 import pyarrow as pa
 
 from aggregator.errors import QueryCancelledError, StoreError
-from aggregator.sizing import sizes
 from aggregator.store import directory
+from aggregator.store.aside import Aside
 from aggregator.store.bounds import PRIORITY_INSERTS, limited
 from aggregator.store.failures import failure
+from aggregator.store.opening import Opening
 from aggregator.store.parameters import bind
 from aggregator.store.scanned import Scanned
-from aggregator.store.settings import config, reserve_of
 from service.logs import fields
-from service.memory import limit_bytes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+
+    from aggregator.store.tier import Tier
 
     Parameters = Mapping[str, str | int | Sequence[str] | Sequence[int]]
 
@@ -79,6 +79,8 @@ class Engine:
 
     def __init__(self, connect: Callable[[], Any], lock: int, path: Path, connections: int) -> None:
         self.path = path
+        self.aside = Aside()
+        self.has_tier = False
         self._lock: int | None = lock
         self._every: list[Any] = []
         self._idle: asyncio.LifoQueue[Any] = asyncio.LifoQueue()
@@ -99,23 +101,30 @@ class Engine:
     @classmethod
     @contextlib.asynccontextmanager
     async def open(
-        cls, url: str, connections: int = 6, *, make: bool = True, reserve_bytes: int | None = None
+        cls,
+        url: str,
+        connections: int = 6,
+        *,
+        make: bool = True,
+        reserve_bytes: int | None = None,
+        tier: Tier | None = None,
     ) -> AsyncIterator[Self]:
         """Open the store at ``chdb:///absolute/path``; if there is none, ``make`` one.
 
         ``reserve_bytes``: inserts fail while less than that is free on its disk; None: see `settings.reserve_of`.
+        ``tier``: where its old days lie; should that be away, they are set aside (`aggregator.store.aside`).
 
         Raises `StoreLockedError` if another process has it, `StoreError` for an address or a directory that is none.
         """
         path = directory_of(url)
-        engine = await asyncio.to_thread(cls._open, path, connections, make=make, reserve=reserve_bytes)
+        engine = await asyncio.to_thread(cls._open, path, connections, make=make, reserve=reserve_bytes, tier=tier)
         try:
             yield engine
         finally:
             await engine.close()
 
     @classmethod
-    def _open(cls, path: Path, connections: int, *, make: bool, reserve: int | None) -> Self:
+    def _open(cls, path: Path, connections: int, *, make: bool, reserve: int | None, tier: Tier | None) -> Self:
         if not make and not directory.is_store(path):
             raise StoreError(f"there is no store in {path}; name another one as --store")
         try:
@@ -124,14 +133,16 @@ class Engine:
         except OSError as error:
             raise StoreError(f"the store in {path} cannot be opened: {error.strerror}") from error
         try:
-            file = path / "engine.xml"
-            text = config(sizes(limit_bytes()), reserve_of(path) if reserve is None else reserve)
-            _write(file, text)
-            address = f"{path / 'engine'}?config-file={quote(str(file))}"
-            return cls(lambda: chdb.connect(address), lock, path, connections)
+            opening = Opening(path, reserve, tier)
+            engine = opening.open(lambda address: cls(lambda: chdb.connect(address), lock, path, connections))
+        except StoreError:
+            os.close(lock)
+            raise
         except (RuntimeError, OSError) as error:
-            _unlock(lock)
+            os.close(lock)
             raise failure(error) from error
+        engine.aside, engine.has_tier = opening.aside, opening.has_tier
+        return engine
 
     async def close(self) -> None:
         """Wait for what is running, then close every connection and give the directory back."""
@@ -141,7 +152,7 @@ class Engine:
         for threads in (self._threads, self._killer_thread, self._prober_thread, self._writer_thread):
             await asyncio.to_thread(threads.shutdown)
         await asyncio.to_thread(self._close_connections)
-        _unlock(lock)
+        os.close(lock)
 
     def _close_connections(self) -> None:
         for connection in self._every:
@@ -151,6 +162,20 @@ class Engine:
         """Run a statement of the writer's (schema, retention); waits for inserts and makes them wait."""
         bound = bind(parameters or {})
         await self._run(self._writer_thread, lambda: self._writer.query(sql, "TSV", params=bound))
+
+    async def apart(self, sql: str) -> None:
+        """Run a statement that may take long, beside inserts. Cancelled, it ends everybody's moves, for good."""
+        connection = await self._idle.get()
+        call = asyncio.ensure_future(self.read(lambda: connection.query(sql, "TSV")))
+        try:
+            await asyncio.shield(call)
+        except asyncio.CancelledError:
+            with contextlib.suppress(StoreError):
+                await self._run(self._killer_thread, lambda: self._killer.query("SYSTEM STOP MOVES", "TSV"))
+            await asyncio.gather(call, return_exceptions=True)
+            raise
+        finally:
+            self._idle.put_nowait(connection)
 
     async def told(self, sql: str, row: type[_T]) -> list[_T]:
         """What a statement that is no SELECT answers, each row decoded as ``row``; the writer's as in `execute`."""
@@ -373,22 +398,3 @@ def directory_of(url: str) -> Path:
             f"store {url!r}: a chdb store is a directory, chdb:///absolute/path with three slashes and no ? or &"
         )
     return Path(path)
-
-
-def _write(file: Path, text: str) -> None:
-    """Have ``text`` in ``file``; on a full disk an older one does, which must not keep a store shut."""
-    if file.exists() and file.read_text() == text:
-        return
-    made = file.with_suffix(".new")
-    try:
-        made.write_text(text)
-        made.replace(file)
-    except OSError:
-        made.unlink(missing_ok=True)
-        if not file.exists():
-            raise
-        _log.warning("the engine's settings could not be written, those of the last start hold", exc_info=True)
-
-
-def _unlock(lock: int) -> None:
-    os.close(lock)

@@ -182,6 +182,8 @@ class Eraser:
             )
 
     async def _delete(self, job: Deletion) -> None:
+        # What is set aside is not found, and would come back whole.
+        self._engine.aside.need(job.start_ns, job.end_ns)
         logs = await asyncio.to_thread(parse_log, job.query)
         # One that a former process began, and the engine has taken up, is of the day that is looked through next.
         await erasure.finish(self._engine, job.id, lambda found: self._tell(job.id, found))

@@ -18,6 +18,7 @@ from aggregator.errors import (
     QueryRowsError,
     QueryTimeoutError,
     StoreBusyError,
+    StoreColdError,
     StoreError,
     StoreFullError,
     StoreLockedError,
@@ -29,6 +30,9 @@ _TYPES: Final[dict[int, type[StoreError]]] = {
     159: QueryTimeoutError,  # TIMEOUT_EXCEEDED
     167: QueryLengthError,  # TOO_DEEP_AST
     168: QueryLengthError,  # TOO_BIG_AST
+    198: StoreColdError,  # DNS_ERROR; of these four, only the tier's server can be the reason
+    209: StoreColdError,  # SOCKET_TIMEOUT
+    210: StoreColdError,  # NETWORK_ERROR
     241: QueryMemoryError,  # MEMORY_LIMIT_EXCEEDED
     243: StoreFullError,  # NOT_ENOUGH_SPACE
     252: StoreBusyError,  # TOO_MANY_PARTS
@@ -38,6 +42,7 @@ _TYPES: Final[dict[int, type[StoreError]]] = {
     395: QueryDoubtError,  # FUNCTION_THROW_IF_VALUE_IS_NON_ZERO
     396: QueryRowsError,  # TOO_MANY_ROWS_OR_BYTES
     427: QueryRegexError,  # CANNOT_COMPILE_REGEXP
+    499: StoreColdError,  # S3_ERROR
 }
 _MEMORY_LIMIT: Final = 241
 # How the message begins where the limit is that of the whole process; the second is that of older engines.

@@ -58,6 +58,7 @@ class Lost(msgspec.Struct, frozen=True):
 
 async def held(engine: Engine, scope: Scope, most: int, limits: Limits) -> list[Held]:
     """Every container of ``scope`` that has records, ordered by its labels; ``most`` + 1 if there are more."""
+    engine.aside.need()  # a source counts whole
     parameters = Parameters()
     known = _labelled(scope, parameters)
     start, end = _edges(scope, parameters)
@@ -75,6 +76,7 @@ async def held(engine: Engine, scope: Scope, most: int, limits: Limits) -> list[
 
 async def lost(engine: Engine, scope: Scope, most: int, limits: Limits) -> list[Lost]:
     """Every container's gaps in the range of ``scope``, by reason, largest first; ``most`` + 1 if there are more."""
+    engine.aside.need(scope.window.start_ns, scope.window.end_ns)
     parameters = Parameters()
     known = _labelled(scope, parameters)
     start, end = _edges(scope, parameters)
@@ -107,6 +109,7 @@ class Volume(msgspec.Struct, frozen=True):
 
 async def volume(engine: Engine, scope: Scope, limits: Limits) -> Volume:
     """How much the store has of ``scope``."""
+    engine.aside.need()  # a source counts whole
     parameters = Parameters()
     start, end = _edges(scope, parameters)
     window = scope.window

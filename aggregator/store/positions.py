@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from aggregator.store import coverage
+from aggregator.store import coverage, moved
 from aggregator.store.engine import Limits
-from aggregator.store.schema import LOGS
 from service.logs import fields
 
 if TYPE_CHECKING:
@@ -145,8 +144,8 @@ class Positions:
 
     async def _look_up(self, sources: list[bytes]) -> dict[bytes, int]:
         rows = await self._engine.rows(
-            f"SELECT lower(hex(reinterpretAsFixedString(source))) AS source_hex, max(position) AS reached FROM {LOGS} "  # noqa: S608 - a table name
-            "WHERE source IN {sources:Array(UInt128)} GROUP BY source",
+            "SELECT lower(hex(reinterpretAsFixedString(source))) AS source_hex, reached "  # noqa: S608 - own words
+            f"FROM ({moved.positions(self._engine, 'source IN {sources:Array(UInt128)}')})",
             _Row,
             {"sources": [int.from_bytes(source, "little") for source in sources]},
             _LOOKUP_LIMITS,

@@ -21,6 +21,7 @@ from aggregator.store import erasure
 from aggregator.store.erasure import Going
 from aggregator.store.schema import DATABASE, IS_RECORD, LOGS, STREAMS
 from aggregator.store.terms import day_name, moment, oldest_day
+from aggregator.store.tier import DISK
 from service.logs import fields
 from wire.batch import DAY_NS
 
@@ -209,14 +210,16 @@ class Retention:
         """Every day that has records or labels, oldest first, with its bytes on disk."""
         return await self._engine.rows(
             "SELECT toInt32(toDate32(partition)) AS day, sum(bytes_on_disk) AS bytes FROM system.parts "  # noqa: S608 - own words
-            f"WHERE active AND concat(database, '.', table) IN ('{LOGS}', '{STREAMS}') GROUP BY day ORDER BY day",
+            f"WHERE active AND concat(database, '.', table) IN ('{LOGS}', '{STREAMS}') GROUP BY day "
+            # What has something in the cold tier is left to `aggregator.store.cold`: here inserts would wait for it.
+            f"HAVING countIf(disk_name = '{DISK}') = 0 ORDER BY day",
             _Day,
         )
 
     async def _size(self) -> int:
         (found,) = await self._engine.rows(
             "SELECT toInt32(0) AS day, toUInt64(sum(bytes_on_disk)) AS bytes FROM system.parts "  # noqa: S608 - own words
-            f"WHERE active AND database = '{DATABASE}'",
+            f"WHERE active AND database = '{DATABASE}' AND disk_name != '{DISK}'",
             _Day,
         )
         return found.bytes

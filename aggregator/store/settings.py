@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING, Final
 
@@ -10,9 +11,12 @@ if TYPE_CHECKING:
 
     from aggregator.sizing import Sizes
 
+_log = logging.getLogger(__name__)
+
 # Of the disk, kept free for merges, for labels, and for whoever else writes there: a full disk stops more than logs.
 _RESERVE_SHARE: Final = 20
 RESERVE_BYTES_MAX: Final = 1 << 30
+_OWNER_ONLY: Final = 0o600
 
 # Server-level settings. Caches and pools are sized for one small process beside others, not for a database host:
 # the defaults reserve gigabytes and tens of threads. Memory in numbers: chDB 4 does not see every limit of a container.
@@ -38,13 +42,37 @@ _CONFIG: Final = """<clickhouse>
     <number_of_free_entries_in_pool_to_lower_max_size_of_merge>1</number_of_free_entries_in_pool_to_lower_max_size_of_merge>
     <number_of_free_entries_in_pool_to_execute_optimize_entire_partition>1</number_of_free_entries_in_pool_to_execute_optimize_entire_partition>
   </merge_tree>
-</clickhouse>
+{storage}</clickhouse>
 """
 
 
-def config(sizes: Sizes, reserve_bytes: int) -> str:
-    """The configuration file: memory as in ``sizes``; inserts refused while less than ``reserve_bytes`` are free."""
-    return _CONFIG.format(engine=sizes.engine, marks=sizes.marks, reserve=reserve_bytes)
+def config(sizes: Sizes, reserve_bytes: int, storage: str = "") -> str:
+    """The configuration file: memory as in ``sizes``; inserts refused while less than ``reserve_bytes`` are free.
+
+    ``storage``: what `aggregator.store.tier.storage` says of disks.
+    """
+    return _CONFIG.format(engine=sizes.engine, marks=sizes.marks, reserve=reserve_bytes, storage=storage)
+
+
+def write(file: Path, text: str) -> None:
+    """Have ``text`` in ``file``, for nobody else to read: a key may be in it.
+
+    On a full disk an older text stays, which must not keep a store shut. Raises OSError if there is none.
+    """
+    if file.exists() and file.read_text() == text:
+        file.chmod(_OWNER_ONLY)  # an older version let others read it
+        return
+    made = file.with_suffix(".new")
+    try:
+        made.unlink(missing_ok=True)
+        with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY), "w") as opened:
+            opened.write(text)
+        made.replace(file)
+    except OSError:
+        made.unlink(missing_ok=True)
+        if not file.exists():
+            raise
+        _log.warning("the engine's settings could not be written, those of the last start hold", exc_info=True)
 
 
 def reserve_of(path: Path) -> int:

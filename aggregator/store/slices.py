@@ -62,6 +62,7 @@ async def slices(
 
 async def _days(engine: Engine, query: Query, limits: Limits) -> list[_Day]:
     """The days of the query's range that have records, in order, from the partitions there are."""
+    engine.aside.need(query.start_ns, query.end_ns)
     return await engine.rows(
         "SELECT toInt32(toDate32(partition)) AS day, "  # noqa: S608 - own words
         f"toUInt64(greatest({_SLICE_ROWS_MIN}, least({_SLICE_ROWS}, "
@@ -96,6 +97,7 @@ async def commit_slices(
 
     A commit is not cut: it is never larger than an insert may be. Runs without records are left out.
     """
+    engine.aside.need()  # a commit may be of any day
     statement = commits(msgspec.structs.replace(query, committed=committed))
     found = await engine.rows(
         "SELECT toUnixTimestamp64Milli(min(at)) AS at_ms FROM (SELECT at, intDiv(sum(records) OVER (ORDER BY at) - "  # noqa: S608 - a statement of our own

@@ -14,7 +14,7 @@ from aggregator.api.routes import application
 from aggregator.ingest.admission import Admission
 from aggregator.ingest.committer import Committer, Outcome
 from aggregator.metrics import Metrics
-from aggregator.store import coverage, schema
+from aggregator.store import coverage, moved, schema
 from aggregator.store.commits import Commits
 from aggregator.store.engine import Engine
 from aggregator.store.floor import Floor
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from aggregator.store.tier import Tier
     from service.token import Tokens
     from wire.batch import Batch
 
@@ -152,10 +153,13 @@ async def open_stand(
     clock: Callable[[], float] = lambda: float(NOW_S),
     connections: int = 2,
     terms: Terms = Terms(RETENTION_S),  # noqa: B008 - frozen
+    tier: Tier | None = None,
 ) -> AsyncIterator[Stand]:
     """A stand on the store in ``path``."""
-    async with Engine.open(f"chdb://{path}", connections) as engine:
+    async with Engine.open(f"chdb://{path}", connections, tier=tier) as engine:
         await schema.create(engine)
+        if engine.has_tier:
+            await moved.prepare(engine)
         stand = Stand(engine, await Commits.read(engine), clock, await Floor.read(engine), terms)
         task = asyncio.create_task(stand.committer.run())
         try:

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from aggregator.config import Config, command
 from aggregator.store.terms import Rule
+from aggregator.store.tier import Tier
 from service.options import Address
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ def test_without_options_it_listens_on_loopback_and_keeps_seven_days() -> None:
         retention_rules=(),
         ingest_memory_bytes=256 << 20,
         disk_reserve_bytes=None,
+        cold=None,
+        cold_after_s=2 * DAY_S,
         query_time_s=60.0,
         query_memory_bytes=1 << 30,
         query_concurrent=4,
@@ -103,3 +106,40 @@ def test_help_names_every_option_with_its_variable() -> None:
         assert isinstance(parameter.envvar, str) or parameter.name == "version", parameter.name
         if isinstance(parameter.envvar, str):
             assert parameter.envvar in text
+
+
+def test_the_cold_tier_is_told_by_options_and_its_key_by_a_file_or_the_environment(tmp_path: Path) -> None:
+    assert told().cold is None
+    keys = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s"}
+    found = told("--cold", "s3://bucket/a/b/", "--cold-region", "eu-west-1", env=keys)
+    assert found.cold == Tier(
+        "s3://bucket/a/b", "https://s3.eu-west-1.amazonaws.com", "k", "s", region="eu-west-1", cache_bytes=1 << 30
+    )
+    assert found.cold.url == "https://s3.eu-west-1.amazonaws.com/bucket/a/b/"
+    (tmp_path / "key").write_text("[default]\naws_access_key_id=K\n aws_secret_access_key = S=\n")
+    options = ["--cold", "s3://bucket", "--cold-credentials", str(tmp_path / "key")]
+    found = told(*options, "--cold-endpoint", "http://s3:9000", "--cold-cache", "0", "--cold-after", "3d", env=keys)
+    assert found.cold == Tier("s3://bucket", "http://s3:9000", "K", "S=")
+    assert found.cold_after_s == 3 * DAY_S
+    assert "S=" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--cold", "s3://bucket"), "the environment has not both"),
+        (("--cold", "bucket", "--cold-key", "k", "--cold-secret", "hush"), "is not s3://bucket"),
+        (("--cold", "s3://b/<x>", "--cold-key", "k", "--cold-secret", "hush"), "is not s3://bucket"),
+        (("--cold", "s3://bucket", "--cold-endpoint", "s3:9000", "--cold-key", "k", "--cold-secret", "hush"), "http"),
+        (
+            ("--cold", "s3://bucket", "--cold-endpoint", "http://a:b@s3", "--cold-key", "k", "--cold-secret", "hush"),
+            "password",
+        ),
+        (("--cold", "s3://bucket", "--cold-after", "7d", "--cold-key", "k", "--cold-secret", "hush"), "--retention"),
+    ],
+)
+def test_a_cold_tier_that_cannot_be_is_refused(arguments: tuple[str, ...], named: str) -> None:
+    result = CliRunner().invoke(command(lambda _: None), arguments, env={"AWS_ACCESS_KEY_ID": None})
+    assert result.exit_code == 2
+    assert named in result.output
+    assert "hush" not in result.output

@@ -241,7 +241,7 @@ async def test_the_memory_of_all_queries_is_told_from_that_of_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tight = "<clickhouse><max_server_memory_usage>400000000</max_server_memory_usage></clickhouse>"
-    monkeypatch.setattr("aggregator.store.engine.config", lambda *_: tight)
+    monkeypatch.setattr("aggregator.store.opening.config", lambda *_: tight)
     hungry = "SELECT length(groupArray(toString(number))) AS n FROM numbers(100000000)"
     async with Engine.open(f"chdb://{tmp_path}/store", 1) as engine:
         for limit, kind in ((1 << 40, StoreMemoryError), (100 << 20, QueryMemoryError)):
