@@ -1,6 +1,7 @@
 """HTTP: what comes in becomes values, what goes out becomes bytes. SQL is made elsewhere (`store`, `logql`).
 
 routes      the application: paths, tokens, headers
+strangers   pages of other sites are refused
 batches     POST /v1/batches
 positions   GET /v1/positions
 parameters  the parameters of GET requests: what there is, and what they mean as a LogQL tree

@@ -10,7 +10,7 @@ import logging
 import re
 from typing import TYPE_CHECKING, Final
 
-from aggregator.errors import StoreError
+from aggregator.errors import StoreError, StoreGoneError
 from service.logs import fields
 from service.web import RefusedError, json_response
 from wire.answers import SOURCES_PER_REQUEST_MAX, Committed, Refusal
@@ -41,6 +41,8 @@ def positions_handler(positions: Positions) -> Callable[[web.Request], Awaitable
         except StoreError as error:
             _log.error("committed positions could not be read", extra=fields(reason=error))
             hint = "the agent asks again; the aggregator's log has the reason"
+            if isinstance(error, StoreGoneError):  # in our own words, not the engine's
+                hint = str(error)
             raise RefusedError(503, Refusal("the store does not answer", hint=hint), _RETRY) from error
         return json_response(Committed({source.hex(): position for source, position in found.items()}))
 
