@@ -118,7 +118,8 @@ async def run(config: Config) -> None:
                 metrics=metrics,
             )
             housekeeping.append(cold.run())
-        for task in (*housekeeping, _sample(engine, positions, metrics), live.run(), committer.run()):
+        housekeeping += [_sample(engine, positions, metrics), live.run(), committer.precedence.run()]
+        for task in (*housekeeping, committer.run()):
             await stack.enter_async_context(_running(task, stop))
         # Ended before the committer is, which may wait for it.
         await stack.enter_async_context(_beside(_find_holes(positions, aside)))

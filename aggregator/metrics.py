@@ -39,6 +39,7 @@ class Metrics:
         self.group_requests = histogram("group_requests", "Requests committed together.", _REQUESTS)
         self.inserts = counter("inserts", "Inserts into the logs table.")
         self.failures = counter("commit_failures", "Groups that could not be committed, by kind of error.", "kind")
+        self.queries_held_s = counter("queries_held_seconds", "Seconds that queries stood still for agents' sake.")
         self.ingest_refused = gauge("ingest_refused", "1 while batches are refused, for this reason; else 0.", "reason")
         self.held_bytes = gauge("held_bytes", "Bytes of requests held in memory.")
         self.held_limit_bytes = gauge("held_limit_bytes", "The most bytes of requests that may be held.")

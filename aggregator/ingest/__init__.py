@@ -6,5 +6,6 @@ trim        which rows are new, and which requests would leave a hole
 pods        the streams of a container's log
 rows        a group's new rows as Arrow columns, and the order of their inserts
 plan        what committing a group comes to
+precedence  queries stand still while agents catch up
 committer   the only writer: groups requests, commits, answers
 """

@@ -22,6 +22,7 @@ import msgspec
 from aggregator.errors import QueryMemoryError, StoreBusyError, StoreError, StoreFullError, StoreGoneError
 from aggregator.ingest.plan import Plan, plan
 from aggregator.ingest.pods import PodStreams
+from aggregator.ingest.precedence import Precedence
 from aggregator.store.schema import LOGS
 from aggregator.store.terms import Kept, moment
 from service.logs import fields
@@ -118,7 +119,10 @@ class _Waiting(msgspec.Struct, frozen=True, eq=False):
 
 
 class Committer:
-    """Owns the queue and every write of records. `run` is its task; when that ends, who waits is told so."""
+    """Owns the queue and every write of records. `run` is its task; when that ends, who waits is told so.
+
+    ``precedence``: keeps queries back while agents catch up; a task of its own.
+    """
 
     def __init__(
         self,
@@ -140,6 +144,7 @@ class Committer:
         self._floor = floor
         self._metrics = metrics
         self._clock = clock
+        self.precedence = Precedence(engine, metrics)
         self._pods = PodStreams()
         self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
@@ -180,17 +185,23 @@ class Committer:
 
     async def run(self) -> None:
         """Commit group after group. Cancelled, it finishes the group it is at and turns away those who wait."""
+        loop = asyncio.get_running_loop()
+        ended = took = 0.0
         try:
             while True:
                 group = await self._next_group()
+                began, is_large = loop.time(), sum(waiting.size_bytes for waiting in group) >= BUSY_BYTES
+                if is_large and began - ended < took:
+                    self.precedence.hold()
                 commit = asyncio.ensure_future(self._commit(group))
                 try:
                     await asyncio.shield(commit)
                 finally:
                     await commit
-                if sum(waiting.size_bytes for waiting in group) >= BUSY_BYTES:
-                    ready = asyncio.get_running_loop().time() + GATHER_S
-                    self._not_before = max(self._not_before, ready)
+                ended = loop.time()
+                took = ended - began
+                if is_large:
+                    self._not_before = max(self._not_before, ended + GATHER_S)
         finally:
             self._stopped = True
             for waiting in self._waiting:

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 _STREAM_BLOCK_ROWS: Final = 8192
 # While an insert runs, queries stand still, block by block: the higher number gives way. But not for longer than so
 # many milliseconds a block: they come to their end however much is inserted, and can be ended at any time.
-PRIORITY_INSERTS: Final = 1
+FIRST: Final = "priority=1"
 _PRIORITY_QUERIES: Final = 2
-_YIELD_MS: Final = 200
+YIELD_MS: Final = 500
 
 
 def limited(sql: str, mark: str, limits: Limits) -> str:
@@ -27,7 +27,7 @@ def limited(sql: str, mark: str, limits: Limits) -> str:
         "max_bytes_to_read": limits.read_bytes,
         "max_threads": limits.threads,
         "priority": _PRIORITY_QUERIES,
-        "low_priority_query_wait_time_ms": _YIELD_MS,
+        "low_priority_query_wait_time_ms": YIELD_MS,
         "max_block_size": _STREAM_BLOCK_ROWS,
         "timeout_overflow_mode": "'throw'",
         "output_format_arrow_compression_method": "'none'",  # the result stays in this process
@@ -35,3 +35,11 @@ def limited(sql: str, mark: str, limits: Limits) -> str:
         "output_format_json_escape_forward_slashes": 0,  # toJSONString: paths stay readable
     }
     return f"{sql}\nSETTINGS " + ", ".join(f"{name}={value}" for name, value in settings.items())
+
+
+def in_one_part(rows: int) -> str:
+    """The settings with which an insert of up to ``rows`` rows, all of one partition, is one block, hence one part."""
+    return (
+        f"max_insert_threads=1, max_block_size={rows}, max_insert_block_size={rows}, "
+        f"min_insert_block_size_rows={rows}, min_insert_block_size_bytes=0, max_partitions_per_insert_block=1, async_insert=0, {FIRST}"
+    )

@@ -23,7 +23,7 @@ import pyarrow as pa
 from aggregator.errors import QueryCancelledError, StoreError
 from aggregator.store import directory
 from aggregator.store.aside import Aside
-from aggregator.store.bounds import PRIORITY_INSERTS, limited
+from aggregator.store.bounds import FIRST, in_one_part, limited
 from aggregator.store.failures import failure
 from aggregator.store.opening import Opening
 from aggregator.store.parameters import bind
@@ -44,11 +44,6 @@ _R = TypeVar("_R")
 
 # An insert must become one block, hence one part: above every group the committer makes (`ingest.committer`).
 INSERT_ROWS_MAX: Final = 1 << 20
-_INSERT_SETTINGS: Final = (
-    f"max_insert_threads=1, max_block_size={INSERT_ROWS_MAX}, max_insert_block_size={INSERT_ROWS_MAX}, "
-    f"min_insert_block_size_rows={INSERT_ROWS_MAX}, min_insert_block_size_bytes=0, max_partitions_per_insert_block=1, "
-    f"async_insert=0, priority={PRIORITY_INSERTS}"
-)
 # Most calls are over sooner by themselves; and a query that was told to end, and knew it, has ended by then.
 _KILL_AFTER_S: Final = 0.02
 
@@ -243,11 +238,9 @@ class Engine:
         # Not `Connection.send_insert`: chdb-core 26.9 reports success there for inserts that failed (no space left, a
         # broken constraint), which would lose the rows.
         with self._file(table, rows) as place:
-            columns = ", ".join(rows.schema.names)
-            self._writer.query(
-                f"INSERT INTO {table} ({columns}) SETTINGS {_INSERT_SETTINGS} SELECT {columns} FROM {place}",  # noqa: S608 - names of ours
-                "TSV",
-            )
+            columns, settings = ", ".join(rows.schema.names), in_one_part(INSERT_ROWS_MAX)
+            sql = f"INSERT INTO {table} ({columns}) SETTINGS {settings} SELECT {columns} FROM {place}"  # noqa: S608 - names of ours
+            self._writer.query(sql, "TSV")
 
     @contextlib.asynccontextmanager
     async def inserted(self, table: str, rows: pa.RecordBatch) -> AsyncIterator[str]:
@@ -277,6 +270,11 @@ class Engine:
     async def ping(self, time_s: float) -> None:
         """Have the engine answer at all. Raises `StoreError`."""
         sql = f"SELECT 1 SETTINGS max_execution_time = {time_s}"
+        await self._run(self._prober_thread, lambda: self._prober.query(sql, "TSV"))
+
+    async def hold_queries(self, time_s: float) -> None:
+        """Have queries stand still for so long, as while an insert runs. Raises `StoreError`."""
+        sql = f"SELECT sleep({time_s}) SETTINGS {FIRST}"
         await self._run(self._prober_thread, lambda: self._prober.query(sql, "TSV"))
 
     def check(self) -> None:
