@@ -41,5 +41,6 @@ def in_one_part(rows: int) -> str:
     """The settings with which an insert of up to ``rows`` rows, all of one partition, is one block, hence one part."""
     return (
         f"max_insert_threads=1, max_block_size={rows}, max_insert_block_size={rows}, "
-        f"min_insert_block_size_rows={rows}, min_insert_block_size_bytes=0, max_partitions_per_insert_block=1, async_insert=0, {FIRST}"
+        f"min_insert_block_size_rows={rows}, min_insert_block_size_bytes=0, "
+        f"max_partitions_per_insert_block=1, async_insert=0, {FIRST}"
     )
