@@ -19,7 +19,7 @@ asking       who is asked for its size, and how often
 bell         rings when a file that sleeps is written to
 succession   in which order the files of a container follow each other
 following    the files of every container as they come, are renamed, copied, truncated, and go away
-hold         how long deleted files are held open
+deleted      how long deleted files are held open
 holding      files of which lines are held back
 gaps         what is lost for good, until the store has been told
 rate         how fast the logs of a pod are read

@@ -17,9 +17,9 @@ import aiohttp
 from agent.batch import Builder, Origin
 from agent.client import TIMEOUT_S, Client, connector
 from agent.collect import Collector
+from agent.deleted import Hold
 from agent.forecast import Rotation
 from agent.heartbeat import Heart
-from agent.hold import Hold
 from agent.memory import keep_what_is, share_one_arena
 from agent.metrics import Metrics
 from agent.positions import Positions

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from agent.deleted import Hold, beyond
 from agent.errors import UnpackError
 from agent.gaps import Gaps
 from agent.gzipped import GzippedFile
-from agent.hold import Hold, beyond
 from agent.identity import lost_source_of
 from agent.logfile import LogFile, Loss
 from agent.succession import in_order, is_compressed_in, part

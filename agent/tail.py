@@ -15,11 +15,11 @@ from agent import join
 from agent.accounts import Accounts, lag
 from agent.assemble import Records, assemble, flush
 from agent.carry import Carried, Carry, Verdict
+from agent.deleted import Hold
 from agent.errors import ReplacedError, UnpackError
 from agent.following import Following
 from agent.forecast import Rotation
 from agent.gaps import count_gap, gap_round
-from agent.hold import Hold
 from agent.holding import Holding
 from agent.logfile import LogFile, Loss
 from agent.looking import Looking

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from agent.hold import Hold
+    from agent.deleted import Hold
     from agent.logfile import LogFile
     from agent.rounds import Round
     from agent.rules import Rules

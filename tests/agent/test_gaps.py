@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.accounts import Accounts
+from agent.deleted import Hold
 from agent.discovery import Entry
 from agent.following import GIVE_UP_AFTER_S
 from agent.forecast import Rotation
 from agent.gaps import DUE_AFTER_S, GAPS_MAX, Gaps
 from agent.generations import Container, Generation
-from agent.hold import Hold
 from agent.logfile import LogFile, Loss
 from agent.metrics import Metrics
 from tests.agent.tailing import cri, make_unreadable
