@@ -85,13 +85,12 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Treatment(msgspec.Struct, frozen=True, eq=False):
     """What is done with the log of one container; found once, when the container is.
 
-    ``collected``: its files are followed. ``multiline``: lines that belong together become one record; if
-    ``multiline_start`` is given, a record begins where that matches the beginning of a line (`re.Pattern.match`), and
-    nowhere else. ``drop``: records that one of these finds something in are left out. ``redact``: replacements, made
-    one after another. ``rate_bytes_per_s``: what is read of the pod, at most; None for all there is.
+    ``multiline``: lines that belong together become one record; if ``multiline_start`` is given, a record begins where
+    that matches the beginning of a line (`re.Pattern.match`), and nowhere else. ``drop``: records that one of these
+    finds something in are left out. ``redact``: replacements, made one after another. ``rate_bytes_per_s``: what is
+    read of the pod, at most; None for all there is.
     """
 
-    collected: bool = True
     multiline: bool = True
     multiline_start: Beginning | None = None
     drop: tuple[Expression, ...] = ()
@@ -159,7 +158,6 @@ class Rules:
             redact = settings.redact if redact is None else redact
             rate = settings.rate_bytes_per_s if rate is None else rate
         return Treatment(
-            self.collects(container),
             True if multiline is None else multiline,
             start,
             PLAIN.drop if drop is None else drop,

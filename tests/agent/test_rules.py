@@ -60,14 +60,11 @@ def test_collected_is_what_is_included_and_not_excluded(
     exclude: list[str],
     collected: bool,  # noqa: FBT001 - a table
 ) -> None:
-    rules = Rules(include, exclude)
-    assert rules.collects(APP) is collected
-    assert rules.treatment(APP).collected is collected
+    assert Rules(include, exclude).collects(APP) is collected
 
 
 def test_without_rules_lines_are_joined_and_nothing_else_is_done() -> None:
     treatment = Rules().treatment(APP)
-    assert treatment.collected
     assert treatment.multiline
     assert treatment.multiline_start is None
     assert treatment.drop == treatment.redact == ()

@@ -110,8 +110,10 @@ def test_the_example_of_rules_does_what_it_says(tmp_path: Path) -> None:
     (tmp_path / "agent.toml").write_text(text)
     context = agent.make_context("agent", ["--config", str(tmp_path / "agent.toml"), "--node-name", "n"])
     rules = Config(**context.params).all_rules()
-    cart = rules.treatment(Container("shop", "cart-1", "uid", "app"))
-    assert cart.collected
+    app = Container("shop", "cart-1", "uid", "app")
+    assert rules.collects(app)
+    assert not rules.collects(Container("kube-system", "dns", "uid", "app"))
+    cart = rules.treatment(app)
     assert cart.multiline_start is not None
     assert cart.multiline_start.expression.alone.match(b"2024-05-06 07:08 x")
     assert [each.text for each in cart.drop] == ["^DEBUG", "level=debug"]
