@@ -26,6 +26,7 @@ from agent.positions import Positions
 from agent.ship import Shipper
 from agent.status import status_app
 from agent.tail import Tail
+from agent.trust import Trust
 from agent.watch import Watch
 from service.logs import fields
 from service.web import serve
@@ -78,7 +79,7 @@ async def follow(
             config.aggregator_url,
             origin,
             config.token_file,
-            ca_file=config.ca_file,
+            trust=Trust(config.ca_file),
             timeout_s=timeout_s,
         )
         hold = Hold(config.deleted_hold_s, config.deleted_bytes, config.deleted_files)

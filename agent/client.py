@@ -62,14 +62,14 @@ class Client:
         origin: Origin,
         token_file: Path | None,
         *,
-        ca_file: Path | None = None,
+        trust: Trust | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         self._session = session
         self._url = url.rstrip("/")
         self._origin = origin
         self._token_file = token_file
-        self._trust = Trust(ca_file)
+        self._trust = trust or Trust(None)
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_S)
 
     async def send(self, data: bytes) -> Answer:

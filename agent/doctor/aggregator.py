@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from agent.batch import Origin
     from agent.client import Client
     from agent.doctor.report import StepName
+    from agent.trust import Trust
 
     _Take = Callable[[], Awaitable[tuple[bool | None, str]]]
 
@@ -40,11 +41,12 @@ class _FailedError(Exception):
 
 
 class Way:
-    """Goes the way to the aggregator at ``url``; the session in ``client`` is its maker's."""
+    """Goes the way to the aggregator at ``url``; session and trust, which ``client`` has as well, are its maker's."""
 
-    def __init__(self, url: str, session: aiohttp.ClientSession, client: Client, origin: Origin) -> None:
+    def __init__(self, url: str, session: aiohttp.ClientSession, trust: Trust, client: Client, origin: Origin) -> None:
         self._url = url
         self._session = session
+        self._trust = trust
         self._client = client
         self._origin = origin
         parts = urlsplit(url)
@@ -103,7 +105,17 @@ class Way:
     async def _shake_hands(self) -> tuple[bool | None, str]:
         if not self._is_tls:
             return None, "not asked for: the URL begins with http://"
-        return True, await self._open(ssl.create_default_context())
+        trusted = await self._trusted()
+        return True, await self._open(ssl.create_default_context() if isinstance(trusted, bool) else trusted)
+
+    async def _trusted(self) -> ssl.SSLContext | bool:
+        """As aiohttp takes it; of ``http://`` nothing is asked."""
+        if not self._is_tls:
+            return True
+        try:
+            return await asyncio.to_thread(self._trust.context)
+        except UnavailableError as error:
+            raise _FailedError(error.reason) from error
 
     async def _open(self, context: ssl.SSLContext | None) -> str:
         """Connect and hang up; the version of TLS."""
@@ -120,8 +132,9 @@ class Way:
         return str(found.version()) if found else ""
 
     async def _ready(self) -> tuple[bool | None, str]:
+        trusted = await self._trusted()
         try:
-            async with self._session.get(f"{self._url}/readyz", allow_redirects=False) as response:
+            async with self._session.get(f"{self._url}/readyz", ssl=trusted, allow_redirects=False) as response:
                 text = (await response.content.read(_SHOWN_CHARACTERS)).decode("utf-8", "replace").strip()
                 return response.status == 200, f"/readyz answers {response.status}: {text}"  # noqa: PLR2004 - HTTP's OK
         except aiohttp.ClientError as error:

@@ -22,6 +22,7 @@ from agent.doctor.sources import read_gzip, read_plain
 from agent.doctor.survey import Found, Survey, obstacle_of
 from agent.errors import UnavailableError
 from agent.identity import source_of
+from agent.trust import Trust
 from wire.answers import SOURCES_PER_REQUEST_MAX
 
 if TYPE_CHECKING:
@@ -46,16 +47,18 @@ async def examine(config: Config) -> Report:
     """Look at everything that an agent with this ``config`` depends on."""
     origin = Origin(config.cluster, config.node_name, "doctor")
     async with aiohttp.ClientSession() as session:
-        client = Client(session, config.aggregator_url, origin, config.token_file)
-        aggregator = await Way(config.aggregator_url, session, client, origin).go()
+        trust = Trust(config.ca_file)
+        client = Client(session, config.aggregator_url, origin, config.token_file, trust=trust)
+        aggregator = await Way(config.aggregator_url, session, trust, client, origin).go()
         agent, followed = await running.ask(session, config.listen)
-        survey = Survey(str(config.pods_dir))
+        survey = Survey(str(config.pods_dir), config.all_rules().collects)
         files = await asyncio.to_thread(_look, survey, config.cluster)
         # After the files: what was written meanwhile does not look as if it lagged.
         sources = [file.source for file in files if file.source]
         committed = await _committed(client, sources) if aggregator.store else {}
     by_name = running.by_name(followed)
     now_s = time.time()
+    watched = len(survey.directories) if config.inotify else 0
     listed = tuple(_file(file, committed, by_name, now_s, has_agent=agent.answers) for file in files)
     report = Report(
         importlib.metadata.version("logboom"),
@@ -66,7 +69,7 @@ async def examine(config: Config) -> Report:
         capabilities(),
         aggregator,
         agent,
-        limits(str(config.pods_dir), len(survey.directories), len(files)),
+        limits(str(config.pods_dir), watched, sum(file.found.is_collected for file in files)),
         listed,
         (),
     )
@@ -84,6 +87,8 @@ def _look(survey: Survey, cluster: str) -> list[_Identified]:
 
 def _identified(survey: Survey, found: Found, cluster: str) -> _Identified:
     """What ``found`` holds; what cannot be read is added to the survey's obstacles, where it is not one yet."""
+    if not found.is_collected:
+        return _Identified(found, None, 0, is_readable=True)
     try:
         content = (read_gzip if found.generation.gzip else read_plain)(found.path)
     except OSError as error:
@@ -148,6 +153,8 @@ def _file(
 
 
 def _state(file: _Identified, lag_bytes: int | None, *, is_followed: bool) -> State:
+    if not file.found.is_collected:
+        return "excluded"
     if not file.is_readable:
         return "unreadable"
     if file.source is None:

@@ -34,7 +34,7 @@ _STEPS: Final = {
     ),
     "tls": (
         "there is no safe connection to the aggregator",
-        "give it a certificate for the name in --aggregator-url, of an authority that the agent's image knows",
+        "give it a certificate for the name in --aggregator-url, of an authority in --ca-file or that the image knows",
     ),
     "status": ("the aggregator is not ready", "look into its log; the agent waits and loses nothing meanwhile"),
     "token": (
@@ -188,7 +188,8 @@ def _of_file(file: File) -> Problem | None:
             file.path,
             "the agent does not read this file, and not all of it is stored",
             f"{file.lag_bytes} bytes are not stored, and the agent's /status does not list it",
-            "look for its name in the agent's log; a file that is new is there within seconds",
+            "look for its name in the agent's log; a file that is new is there within seconds; if the agent leaves it "
+            "out by --include or --exclude, give doctor the same options",
         )
     if file.state == "damaged":
         return Problem(

@@ -15,7 +15,7 @@ _SELF: Final = Path("/proc/self/status")
 
 
 def limits(pods_dir: str, directories: int, files: int) -> Limits:
-    """The limits that count for so many ``directories`` and ``files``."""
+    """The limits that count for so many ``directories``, none where there is to be no inotify, and ``files``."""
     _, open_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         disk = os.statvfs(pods_dir)
@@ -27,7 +27,7 @@ def limits(pods_dir: str, directories: int, files: int) -> Limits:
         _number("max_user_watches"),
         _number("max_user_instances"),
         _number("max_queued_events"),
-        _instance(),
+        _instance() if directories else "",
         open_files,
         disk.f_blocks * disk.f_frsize if disk else None,
         disk.f_bavail * disk.f_frsize if disk else None,

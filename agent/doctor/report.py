@@ -8,7 +8,7 @@ import msgspec
 
 Severity: TypeAlias = Literal["problem", "note"]
 StepName: TypeAlias = Literal["name", "connect", "tls", "status", "token", "protocol"]
-State: TypeAlias = Literal["stored", "behind", "not read", "empty", "unreadable", "damaged", "unknown"]
+State: TypeAlias = Literal["stored", "behind", "not read", "empty", "unreadable", "damaged", "excluded", "unknown"]
 
 
 def encodable(text: str) -> str:
@@ -52,7 +52,8 @@ class File(msgspec.Struct, frozen=True):
 
     ``state``: ``stored`` (every complete line), ``behind``, ``not read`` (there is more, and the running agent does not
     follow the file), ``empty`` (no complete line yet), ``unreadable``, ``damaged`` (the running agent could not unpack
-    it further: a gap record stands for the rest, which does not lag), ``unknown`` (the store was not asked).
+    it further: a gap record stands for the rest, which does not lag), ``excluded`` (the options say that the container
+    is not to be collected: nothing was looked at but the file's name and size), ``unknown`` (the store was not asked).
     """
 
     path: str
@@ -119,7 +120,7 @@ class Running(msgspec.Struct, frozen=True):
 class Limits(msgspec.Struct, frozen=True):
     """What kernel and disk allow; null where that could not be asked. Sizes in bytes.
 
-    ``directories``: to be watched. ``instance``: why inotify gives no instance, empty if it does.
+    ``directories``: to be watched; 0 with ``--no-inotify``. ``instance``: why inotify gives none, empty if it does.
     ``open_files``: hard limit of open files; ``files``: as many may be open at once. ``disk_*``: of the pods directory.
     """
 

@@ -5,6 +5,7 @@ Unlike `agent.discovery`, which has to be quick and passes by what it cannot use
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from typing import TYPE_CHECKING, TypeVar
@@ -22,23 +23,28 @@ _T = TypeVar("_T")
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A log file: ``size`` bytes on disk, ``modified_s`` since the epoch."""
+    """A log file: ``size`` bytes on disk, ``modified_s`` since the epoch; ``is_collected``: as the options say."""
 
     path: str
     container: Container
     generation: Generation
     size: int
     modified_s: float
+    is_collected: bool = True
 
 
 class Survey:
-    """What `look` found: ``files`` in the order of their names, ``obstacles``, and ``directories`` to be watched."""
+    """What `look` found: ``files`` in the order of their names, ``obstacles``, and ``directories`` to be watched.
 
-    def __init__(self, pods_dir: str) -> None:
+    ``collects`` says of which containers the agent reads the files.
+    """
+
+    def __init__(self, pods_dir: str, collects: Callable[[Container], bool]) -> None:
         self.files: list[Found] = []
         self.obstacles: list[Obstacle] = []
         self.directories: set[str] = set()
         self._pods_dir = pods_dir
+        self._collects = collects
         self._seen: set[tuple[int, int]] = set()
 
     def look(self) -> None:
@@ -61,8 +67,25 @@ class Survey:
             container = container_of(pod, name)
             if container is None:
                 self.obstacles.append(Obstacle(path, "name", logs=_has_logs(path)))
+            elif not self._collects(container):
+                self._pass_by(path, container)
             elif os.path.isdir(path) or not self._is_file(path):
                 self._look_at_container(path, container)
+
+    def _pass_by(self, directory: str, container: Container) -> None:
+        """List the files of a container that is excluded; what stands in the way of reading them does not matter."""
+        try:
+            names = sorted(os.listdir(directory))
+        except OSError:
+            return
+        for name in names:
+            generation = generation_of(name)
+            path = f"{directory}/{name}"
+            if generation is None or not os.path.isfile(path):
+                continue
+            with contextlib.suppress(OSError):  # gone meanwhile
+                found = os.stat(path)
+                self.files.append(Found(path, container, generation, found.st_size, found.st_mtime, is_collected=False))
 
     def _look_at_container(self, directory: str, container: Container) -> None:
         for name in self._names(directory):

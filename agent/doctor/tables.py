@@ -87,7 +87,7 @@ def _row(file: File) -> tuple[str, ...]:
         f"{file.namespace}/{file.pod}",
         file.container,
         file.path.rsplit("/", 1)[-1],
-        _size(None if file.state == "unreadable" else file.complete),
+        _size(None if file.state in {"unreadable", "excluded"} else file.complete),
         _size(file.committed),
         _size(file.read),
         _size(file.lag_bytes),

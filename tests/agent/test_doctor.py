@@ -29,7 +29,9 @@ from agent.doctor.tables import render
 from service.options import Address
 from service.web import json_response, serve
 from simulator.children import Child
+from tests.agent.certificates import Authority
 from tests.agent.stand_in import Aggregator, Node
+from tests.agent.way import Way
 from wire.answers import Refusal
 
 if TYPE_CHECKING:
@@ -449,6 +451,72 @@ async def test_the_first_step_that_fails_is_told(
     assert step.name == failed
     assert reason.lower().replace("_", " ") in step.detail.lower().replace("_", " ")
     assert [kind for kind, _ in kinds(report)] == [f"aggregator-{failed}"]
+
+
+async def test_a_private_authority_is_trusted_as_by_the_agent(
+    tree: Tree, stand: tuple[Stand, str], tmp_path: Path
+) -> None:
+    right, wrong = Authority(tmp_path, "right"), Authority(tmp_path, "wrong")
+    way = Way(stand[1])
+    await way.open(right.server())
+    url = f"https://{way.address}"
+    try:
+        report = await examine(tree, url, "--ca-file", str(right.file))
+        assert [step.ok for step in report.aggregator.steps] == [True] * 6
+        assert report.aggregator.steps[2].detail.startswith("TLSv1.")
+        assert kinds(report) == []
+        for arguments in ((), ("--ca-file", str(wrong.file))):
+            report = await examine(tree, url, *arguments)
+            assert [step.ok for step in report.aggregator.steps] == [True, True, False, None, None, None]
+            (problem,) = (each for each in report.problems if each.kind == "aggregator-tls")
+            assert "certificate" in problem.why
+            assert "--ca-file" in problem.do
+    finally:
+        await way.close()
+
+
+async def test_what_is_not_to_be_collected_is_shown_and_is_no_problem(
+    tree: Tree, stand: tuple[Stand, str], until: Callable[[Callable[[], bool]], Awaitable[None]]
+) -> None:
+    aggregator, url = stand
+    excluded = ("kube-system", "shop/*/proxy", "batch/job-*")
+    tree.write("shop_cart-0_u1/app/0.log", line(1))
+    for number, path in enumerate(("kube-system_dns_u2/dns", "shop_cart-0_u1/proxy", "batch_job-1_u3/run"), 2):
+        os.utime(tree.write(f"{path}/0.log", line(number)), (1e9, 1e9))
+    # What nobody reads need not be readable.
+    (tree.pods / "batch_job-1_u3/run/1.log").symlink_to("/not/there")
+    tree.write("batch_job-1_u3/run/0.log.20230405-022934.gz").write_bytes(b"no gzip file")
+    (tree.pods / "batch_job-1_u3/run/2.log").mkdir()
+    node = running(aggregator, tree, url)
+    node.config = msgspec.structs.replace(node.config, exclude=excluded)
+    async with node.agent() as agent:
+        await until(lambda: aggregator.bodies() == [b"line 1"])
+        arguments = [word for glob in excluded for word in ("--exclude", glob)]
+        report = await examine(tree, url, *arguments, "--listen", agent.removeprefix("http://"))
+        only = await examine(tree, url, "--include", "shop/*/app", "--listen", agent.removeprefix("http://"))
+        without = await examine(tree, url, "--listen", agent.removeprefix("http://"))
+    assert [(Path(file.path).relative_to(tree.pods).as_posix(), file.state) for file in report.files] == [
+        ("batch_job-1_u3/run/0.log", "excluded"),
+        ("batch_job-1_u3/run/0.log.20230405-022934.gz", "excluded"),
+        ("kube-system_dns_u2/dns/0.log", "excluded"),
+        ("shop_cart-0_u1/app/0.log", "stored"),
+        ("shop_cart-0_u1/proxy/0.log", "excluded"),
+    ]
+    assert kinds(report) == kinds(only) == []
+    assert [file.state for file in only.files] == [file.state for file in report.files]
+    assert (report.limits.directories, report.limits.files) == (5, 1), "the pods directory, 3 pods, app"
+    text = render(report)
+    assert "SUMMARY 5 files (4 excluded, 1 stored), 0 B behind; " in text
+    assert ["excluded", "shop/cart-0", "proxy", "0.log", *"-----"] in [row.split() for row in text.splitlines()]
+    remedies = {problem.do for problem in without.problems if problem.kind == "not-read"}
+    assert len(remedies) == 1
+    assert "--exclude" in remedies.pop(), "doctor may have other options than the agent"
+
+
+async def test_without_inotify_its_limits_are_no_matter(tree: Tree, stand: tuple[Stand, str]) -> None:
+    tree.write("a_pod_u1/web/0.log", line(1))
+    report = await examine(tree, stand[1], "--no-inotify")
+    assert (report.limits.directories, report.limits.instance) == (0, "")
 
 
 async def test_the_tables_say_the_same(tree: Tree, stand: tuple[Stand, str]) -> None:
