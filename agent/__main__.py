@@ -16,7 +16,6 @@ import click
 from agent.app import run
 from agent.config import Config, options
 from agent.doctor.command import doctor
-from agent.errors import GapRefusedError
 from service.environment import warn_of_unknown
 from service.logs import configure
 from service.options import refuse_options_before, text_of
@@ -42,33 +41,10 @@ def main(ctx: click.Context, /, **values: Any) -> None:
     configure(config.log_level, config.log_format)
     warn_of_unknown(ctx.command)
     try:
-        _run(config)
+        asyncio.run(run(config))
     except OSError as error:
         click.echo(f"logboom-agent: {text_of(error)}", err=True)
         sys.exit(1)
-
-
-def _run(config: Config) -> None:
-    """Run the agent; where it cannot go on, say in one line why and what to do, and exit."""
-    refused = ""
-    try:
-        asyncio.run(run(config))
-    except* GapRefusedError as group:
-        error = _first(group)
-        refused = (
-            f"error: {config.aggregator_url} refuses what an agent of this version sends: rule {error.rule!r}, "
-            f"pod {error.pod}, container {error.container}: {error.reason}. Nothing is lost while the node has the "
-            "file. Have agent and aggregator be of one version, the aggregator upgraded first; if they are, this is "
-            "a bug: report it with this line"
-        )
-    if refused:
-        click.echo(refused, err=True)
-        sys.exit(1)
-
-
-def _first(group: BaseExceptionGroup[GapRefusedError]) -> GapRefusedError:
-    found = group.exceptions[0]
-    return _first(found) if isinstance(found, BaseExceptionGroup) else found
 
 
 main.add_command(doctor)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import aiohttp
 import msgspec
 
-from agent.errors import OtherBuildError, RefusedError, UnavailableError
+from agent.errors import BodyLimitError, OtherBuildError, RefusedError, UnavailableError
 from agent.trust import Trust
 from service.token import TokenFileError, read_tokens
 from wire.answers import STORE_HEADER, Committed, Refusal
@@ -39,6 +39,11 @@ _RETRY_AFTER_MAX_S: Final = 300.0
 
 # Taken; or not known to an aggregator of a former version, which is as good.
 _HEARD: Final = frozenset({204, 404})
+
+# Unless told, nginx takes 1 MiB. The largest batch that an aggregator takes has half of what is asked for here.
+_BODY_LIMIT: Final = (
+    "a proxy in between limits the size of a body: raise its limit to 64 MiB (nginx: client_max_body_size 64m)"
+)
 
 _COMMITTED: Final = msgspec.json.Decoder(Committed)
 _REFUSAL: Final = msgspec.json.Decoder(Refusal)
@@ -73,7 +78,7 @@ class Client:
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_S)
 
     async def send(self, data: bytes) -> Answer:
-        """POST one compressed batch. Raises `UnavailableError` or `RefusedError`."""
+        """POST one compressed batch. Raises `UnavailableError`, of which `BodyLimitError` is one, or `RefusedError`."""
         headers = {"Content-Type": CONTENT_TYPE, "Content-Encoding": CONTENT_ENCODING}
         return _meaning(*await self._ask("POST", "/v1/batches", headers, data=data))
 
@@ -177,8 +182,10 @@ def _meaning(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
             return _answer(status, headers, body)
         case 401 | 403:
             raise UnavailableError(f"{status}: {_refusal(body).error}; see --token-file")
+        case 413 if _refusal(body).parameter in RULES:
+            raise RefusedError(_refusal(body).parameter, _refusal(body).error, too_large=True)
         case 413:
-            raise RefusedError(_refusal(body).parameter or "size", _refusal(body).error, too_large=True)
+            raise BodyLimitError(f"413: {_refusal(body).error}; {_BODY_LIMIT}")
         case 400 if _refusal(body).parameter in BUILD_RULES:
             raise OtherBuildError(f"{status}: {_refusal(body).error}; agent and aggregator are of different versions")
         case 400 if _refusal(body).parameter in RULES:

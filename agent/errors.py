@@ -16,6 +16,13 @@ class OtherBuildError(UnavailableError):
     """The aggregator does not know the form of this agent's batches; it will, once both are of one version."""
 
 
+class BodyLimitError(UnavailableError):
+    """Something between here and the aggregator takes no body of this size; less may pass, and all once it is told to.
+
+    What it says is not the aggregator's word: no record is given up for it.
+    """
+
+
 class RefusedError(Exception):
     """The aggregator will never take this batch; ``rule`` names what it broke, ``too_large`` that less may pass."""
 
@@ -38,13 +45,14 @@ class ReplacedError(Exception):
     """A file does not begin with its first line any more: it was truncated, and holds something else or nothing."""
 
 
-class GapRefusedError(RefusedError):
+class GapRefusedError(UnavailableError):
     """Even the gap record that is to stand for a refused one of ``container`` in ``pod`` was refused.
 
-    The two programs do not agree on what a batch is; no retry can mend that.
+    The two programs do not agree on what a batch is; they will, once both are of one version.
     """
 
     def __init__(self, refused: RefusedError, pod: str, container: str) -> None:
-        super().__init__(refused.rule, refused.reason, too_large=refused.too_large)
-        self.pod = pod
-        self.container = container
+        super().__init__(
+            f"rule {refused.rule!r}, pod {pod}, container {container}: {refused.reason}; nothing is lost while the "
+            "node has the file. Have agent and aggregator be of one version; if they are, this is a bug: report it"
+        )

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from agent.batch import Origin
 from agent.client import Answer, Client
-from agent.errors import OtherBuildError, RefusedError, UnavailableError
+from agent.errors import BodyLimitError, OtherBuildError, RefusedError, UnavailableError
 from service.options import Address
 from service.web import serve
 from wire.answers import STORE_HEADER
@@ -95,7 +95,11 @@ ANSWERS: list[tuple[int, bytes, bool, str]] = [
     (403, b"", True, "403: no reason given; see --token-file"),
     (404, b"not here", True, "404: not here"),
     (413, SAID % b"rows", False, "rows: on cue"),
-    (413, b"too large", False, "size: too large"),
+    (413, SAID % b"size", False, "size: on cue"),
+    (413, b"<html>413 Request Entity Too Large", True, "413: <html>413 Request Entity Too Large; a proxy"),
+    (413, b"", True, "413: no reason given; a proxy"),
+    (413, SAID % b"", True, "413: on cue; a proxy"),
+    (413, SAID % b"a rule of later versions", True, "413: on cue; a proxy"),
     (415, b"", True, "415: no reason given"),
     (500, b'{"error":"\xff"}', True, '500: {"error":"\N{REPLACEMENT CHARACTER}"}'),
     (502, DEEP, True, '502: {"x":[[['),
@@ -111,6 +115,7 @@ async def test_an_answer_that_is_none_is_waited_out_or_the_records(
     with pytest.raises(UnavailableError if is_worth_a_try else RefusedError) as caught:
         await server.client(session).send(b"batch")
     assert isinstance(caught.value, OtherBuildError) == ("different versions" in said)
+    assert isinstance(caught.value, BodyLimitError) == ("a proxy" in said)
     assert str(caught.value).startswith(said) or said in str(caught.value)
     if isinstance(caught.value, RefusedError):
         assert caught.value.too_large == (status == 413)
@@ -157,7 +162,7 @@ async def test_positions_of_other_sources_are_no_answer(server: Server, session:
 
 
 async def test_positions_refused_are_asked_again(server: Server, session: aiohttp.ClientSession) -> None:
-    server.answer = (413, b"", {})
+    server.answer = (413, SAID % b"size", {})
     with pytest.raises(UnavailableError, match="positions refused"):
         await server.client(session).positions([SOURCE])
 

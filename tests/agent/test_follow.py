@@ -10,7 +10,6 @@ import os
 import re
 import signal
 import socket
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING
@@ -20,7 +19,6 @@ from aiohttp import web
 
 from agent.backoff import FIRST_S
 from agent.discovery import Discovery, Listing
-from agent.errors import GapRefusedError
 from agent.overlong import note
 from agent.rules import Rule
 from service.web import json_response
@@ -299,34 +297,6 @@ async def test_a_record_refused_for_good_becomes_a_gap_and_the_others_arrive(
     assert rows[37].flags == Flag.GAP
     assert json.loads(rows[37].body) == {"bytes": len(b"poison 37"), "reason": f"refused: {rule}"}
     assert [row.body for row in rows if not row.flags & Flag.GAP] == texts(0, 37) + texts(38, 100)
-
-
-async def test_an_aggregator_that_refuses_the_gap_as_well_stops_the_agent(
-    node: Node, aggregator: Aggregator, until: Until
-) -> None:
-    aggregator.always = refuse(400, "names", b"")
-    node.write("a_pod_u1/web/0.log", cri(0))
-    with pytest.raises(ExceptionGroup) as caught:
-        async with node.agent():
-            await until(lambda: aggregator.requests == 2)
-    assert caught.group_contains(GapRefusedError, match="names: on cue")
-
-
-async def test_a_command_that_cannot_go_on_says_in_one_line_what_to_do(node: Node, aggregator: Aggregator) -> None:
-    aggregator.always = refuse(400, "names", b"")
-    node.write("shop_cart-0_u1/web/0.log", cri(0))
-    options = [f"--pods-dir={node.root}", f"--aggregator-url={node.config.aggregator_url}", "--listen=127.0.0.1:0"]
-    agent = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "agent", *options, "--log-level=error", stderr=asyncio.subprocess.PIPE
-    )
-    async with asyncio.timeout(15):
-        _, said = await agent.communicate()
-    assert agent.returncode == 1
-    last = said.decode().splitlines()[-1]
-    assert last.startswith("error: ")
-    for part in ("'names'", "shop/cart-0", "web", "on cue", "one version"):
-        assert part in last
-    assert "Traceback" not in said.decode()
 
 
 @pytest.mark.parametrize("code", [401, 403, 404, 415])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import os
 import random
 import re
 import socket
@@ -11,6 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiohttp import web
 
 from agent import heartbeat
 from agent.backoff import LONGEST_S, Backoff
@@ -18,14 +22,13 @@ from service.web import json_response
 from tests.agent.certificates import Authority
 from tests.agent.way import Trouble, Way
 from wire.answers import Refusal
-from wire.codec import BUILD_RULES
+from wire.batch import Flag
+from wire.codec import BUILD_RULES, RULES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aiohttp import web
-
-    from tests.agent.stand_in import Aggregator, Node
+    from tests.agent.stand_in import Aggregator, Fault, Node
     from wire.batch import Batch
 
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
@@ -285,6 +288,136 @@ async def test_a_private_authority_is_trusted_by_its_file_and_a_wrong_certificat
         await way.open(wrong.server())
         await until(lambda: len(aggregator.bodies()) == 20)
     assert aggregator.bodies() == texts(0, 20)
+
+
+SAID = '{"error":"on cue","parameter":"names"}'
+NGINX = "<html><head><title>413 Request Entity Too Large</title></head>nginx</html>"
+
+
+def limiting(bytes_max: int, tries: list[tuple[float, int]]) -> Fault:
+    """A proxy that takes no body of more than ``bytes_max`` bytes, as nginx does; ``tries``: when, how many records."""
+
+    async def limit(request: web.Request, batch: Batch) -> web.StreamResponse | None:
+        if (request.content_length or 0) <= bytes_max:
+            return None
+        tries.append((time.monotonic(), len(batch.flags)))
+        return web.Response(status=413, text=NGINX, content_type="text/html")
+
+    return limit
+
+
+def noisy(number: int, size: int) -> bytes:
+    """A line of ``size`` bytes and a few that no compression makes much smaller."""
+    return cri(number) + b" " + random.Random(number).randbytes(size // 2).hex().encode()
+
+
+async def test_below_the_limit_of_a_proxy_batches_are_sent_in_pieces(
+    node: Node, aggregator: Aggregator, until: Until, get: Get, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries: list[tuple[float, int]] = []
+    aggregator.always = limiting(5_000, tries)
+    lines = [noisy(number, 1_000) for number in range(64)]
+    node.write("a_pod_u1/web/0.log", *lines)
+    async with node.agent() as url:
+        await until(lambda: len(aggregator.bodies()) == 64)
+        metrics = (await get(f"{url}/metrics"))[1].decode()
+        assert (await get(f"{url}/readyz"))[0] == 200
+    assert aggregator.bodies() == [line.split(b" ", 3)[3] for line in lines]
+    assert 'batches_total{outcome="unavailable"}' not in metrics
+    assert f'batches_total{{outcome="too_large"}} {len(tries)}.0' in metrics
+    said = [record for record in caplog.records if "a proxy" in str(getattr(record, "fields", ""))]
+    assert len(said) == 1, "said once, however often"
+
+
+async def test_a_record_over_the_limit_of_a_proxy_waits_until_the_limit_is_raised(
+    node: Node, aggregator: Aggregator, until: Until, get: Get, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries: list[tuple[float, int]] = []
+    aggregator.always = limiting(5_000, tries)
+
+    def alone_s() -> list[float]:
+        return [at_s for at_s, rows in tries if rows == 1]
+
+    node.write("a_pod_u1/web/0.log", *map(cri, range(3)), noisy(3, 20_000), *map(cri, range(4, 7)))
+    async with node.agent() as url:
+        await until(lambda: len(alone_s()) >= TRIES)
+        assert aggregator.bodies() == texts(0, 3)
+        code, said = await get(f"{url}/readyz")
+        assert code == 503
+        assert b"413: <html>" in said
+        assert b"client_max_body_size" in said
+        assert b"413: <html>" in (await get(f"{url}/status"))[1]
+        assert "the body of a single record is too large for a proxy in between" in caplog.text
+        assert_no_busy_loop(alone_s()[:TRIES])
+        aggregator.always = None
+        await until(lambda: len(aggregator.bodies()) == 7)
+        metrics = (await get(f"{url}/metrics"))[1].decode()
+    assert [body[:6] for body in aggregator.bodies()] == texts(0, 7), "no gap in the place of the record"
+    assert "logboom_agent_refused_records_total 0.0" in metrics
+
+
+@pytest.mark.parametrize("rule", sorted(RULES.keys() - BUILD_RULES))
+async def test_a_record_of_which_no_gap_is_taken_either_waits_until_it_is(
+    node: Node, aggregator: Aggregator, until: Until, get: Get, caplog: pytest.LogCaptureFixture, rule: str
+) -> None:
+    tries: list[tuple[float, bool]] = []
+
+    async def refuse(_: web.Request, batch: Batch) -> web.StreamResponse | None:
+        (chunk,) = batch.chunks
+        if chunk.end <= 2 * len(cri(0) + b"\n"):
+            return None
+        if len(batch.flags) == 1:  # no half of a batch
+            tries.append((time.monotonic(), bool(batch.flags[0] & Flag.GAP)))
+        return json_response(Refusal("on cue", rule), 400)
+
+    aggregator.always = refuse
+    node.write("shop_cart-0_u1/web/0.log", *map(cri, range(3)))
+    async with node.agent() as url:
+        await until(lambda: len(tries) >= 2 * TRIES)
+        code, said = await get(f"{url}/readyz")
+        assert code == 503
+        for part in (f"rule '{rule}'", "shop/cart-0", "web", "on cue", "one version"):
+            assert part in said.decode()
+        assert "nor the gap record in its place is taken, trying again; nothing is dropped" in caplog.text
+        metrics = (await get(f"{url}/metrics"))[1].decode()
+        assert re.search(r'batches_total{outcome="incompatible"} [1-9]', metrics)
+        assert "logboom_agent_refused_records_total 0.0" in metrics
+        assert [is_gap for _, is_gap in tries[: 2 * TRIES]] == [False, True] * TRIES
+        assert_no_busy_loop([at_s for at_s, is_gap in tries if not is_gap])
+        aggregator.always = None
+        await until(lambda: len(aggregator.bodies()) == 3)
+        while (await get(f"{url}/readyz"))[0] != 200:
+            pass
+    assert aggregator.bodies() == texts(0, 3), "it is the record that is stored"
+
+
+@pytest.mark.parametrize(("code", "answer"), [(400, SAID), (413, SAID), (413, NGINX)], ids=["400", "413", "nginx"])
+async def test_a_gap_that_is_not_taken_waits_until_it_is(
+    node: Node, aggregator: Aggregator, until: Until, code: int, answer: str
+) -> None:
+    tries_s: list[float] = []
+
+    async def refuse(_: web.Request, batch: Batch) -> web.StreamResponse | None:
+        if not (batch.flags & Flag.GAP).any():
+            return None
+        if len(batch.flags) == 1:  # no half of a batch
+            tries_s.append(time.monotonic())
+        return web.Response(status=code, text=answer)
+
+    aggregator.always = refuse
+    packed = gzip.compress(b"".join(noisy(number, 100) + b"\n" for number in range(3_000)))
+    packed = packed[: len(packed) // 2] + bytes(100) + packed[len(packed) // 2 + 100 :]
+    node.write("a_pod_u1/web/0.log", cri(5_000))
+    rotated = node.root / "a_pod_u1/web/0.log.20230405-022934.gz"
+    rotated.write_bytes(packed)
+    os.utime(rotated, (0, 0))
+    async with node.agent():
+        await until(lambda: len(tries_s) >= TRIES)
+        assert_no_busy_loop(tries_s)
+        aggregator.always = None
+        await until(lambda: aggregator.bodies()[-1:] == texts(5_000, 5_001))
+    gaps = [row for rows in aggregator.rows.values() for row in rows if row.flags & Flag.GAP]
+    assert [json.loads(row.body)["reason"] for row in gaps] == ["corrupt gzip file"]
 
 
 AGENTS = 1000
