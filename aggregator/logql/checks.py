@@ -82,15 +82,13 @@ def pipeline(stages: Sequence[Stage]) -> None:
     if tests > TESTS_MAX:
         remedy = "put alternatives into one regular expression"
         raise SyntaxProblem(f"{tests} tests in one pipeline, at most {TESTS_MAX}: {remedy}", 0)
-    texts = sum(len(stage.values) for stage in stages if _looks_for_texts(stage))
+    texts = sum(len(stage.values) for stage in stages if isinstance(stage, LineFilter) and _looks_for_texts(stage))
     if texts > TEXTS_MAX:
         raise SyntaxProblem(f"{texts} texts in the line filters of one pipeline, at most {TEXTS_MAX}: ask twice", 0)
 
 
-def _looks_for_texts(stage: Stage) -> bool:
-    return isinstance(stage, LineFilter) and not (
-        stage.op not in {LineOp.CONTAINS, LineOp.LACKS} or any(value.ip for value in stage.values)
-    )
+def _looks_for_texts(stage: LineFilter) -> bool:
+    return stage.op in {LineOp.CONTAINS, LineOp.LACKS} and not any(value.ip for value in stage.values)
 
 
 def _tests(of: Stage | Condition) -> int:
