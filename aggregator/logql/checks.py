@@ -40,10 +40,14 @@ LABEL_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CAPTURE: Final = re.compile(r"<([A-Za-z_][A-Za-z0-9_]*)>")
 _UNNAMED: Final = "_"
 
-# Tests of a pipeline (values of line filters, comparisons of label filters, other stages), matchers of a selector,
-# labels of a list. Loki bounds a query's length alone; the engine takes time and memory to understand each, which no
-# limit of its own ends, and refuses statements that grow too long: at these it takes a few seconds at most.
+# Tests of a pipeline (line filters, each value of those that do not look for texts, comparisons of label filters,
+# other stages), matchers of a selector, labels of a list. Loki bounds a query's length alone; the engine takes time and
+# memory to understand each, which no limit of its own ends, and refuses statements that grow too long: at these it
+# takes a few seconds at most.
 TESTS_MAX: Final = 500
+# Texts that the line filters of a pipeline look for. They are looked for together: to compile so many takes the engine
+# one or two seconds, which no limit of its own ends.
+TEXTS_MAX: Final = 5000
 MATCHERS_MAX: Final = 100
 LABELS_MAX: Final = 100
 
@@ -78,12 +82,19 @@ def pipeline(stages: Sequence[Stage]) -> None:
     if tests > TESTS_MAX:
         remedy = "put alternatives into one regular expression"
         raise SyntaxProblem(f"{tests} tests in one pipeline, at most {TESTS_MAX}: {remedy}", 0)
+    texts = sum(len(stage.values) for stage in stages if isinstance(stage, LineFilter) and _looks_for_texts(stage))
+    if texts > TEXTS_MAX:
+        raise SyntaxProblem(f"{texts} texts in the line filters of one pipeline, at most {TEXTS_MAX}: ask twice", 0)
+
+
+def _looks_for_texts(stage: LineFilter) -> bool:
+    return stage.op in {LineOp.CONTAINS, LineOp.LACKS} and not any(value.ip for value in stage.values)
 
 
 def _tests(of: Stage | Condition) -> int:
     match of:
         case LineFilter(_, values):
-            return len(values)
+            return 1 if _looks_for_texts(of) else len(values)
         case LabelFilter(condition):
             return _tests(condition)
         case And(left, right) | Or(left, right):

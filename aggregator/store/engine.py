@@ -200,7 +200,7 @@ class Engine:
         mark = uuid.uuid4().hex
         source = _Stream(self, connection, mark, limits.scanned)
         try:
-            await source.start(limited(sql, mark, limits), output, bind(parameters or {}))
+            await source.start(limited(sql, mark, limits, parameters), output, bind(parameters or {}))
             if limits.scanned is not None and limits.scanned.parts is not None:
                 limits.scanned.parts += await self._parts(mark)
             yield source.chunks()

@@ -3,6 +3,7 @@
 statement   a statement and its bound values
 selection   which streams: selectors as conditions; the labels of pods, joined
 words       the whole words that an expression asks for, for the token index
+texts       that a line contains any of several texts
 lines       line filters as conditions
 fields      a record's labels as SQL, and the doubt about them
 properties  what `| json` takes, as SQL

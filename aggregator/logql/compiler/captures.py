@@ -17,6 +17,8 @@ _CAPTURE: Final = re.compile(r"<([A-Za-z_][A-Za-z0-9_]*)>")
 # Captures of one pattern: each is looked for behind the one before it, and what the engine needs to understand such a
 # chain grows with the square of its length: at 20 a few hundredths of a second, at 150 two, at 200 it refuses.
 CAPTURES_MAX: Final = 20
+# Captures of the patterns of one line filter: of 500 the engine needs two seconds to understand the statement.
+CAPTURES_TOGETHER_MAX: Final = 100
 # The name of captures that are not wanted.
 UNNAMED: Final = "_"
 # Python decodes what is not UTF-8 before it looks for captures.
@@ -29,9 +31,10 @@ def parts(pattern: str) -> tuple[str, ...] | None:
     return found if len(found) > 1 and all(found[2:-1:2]) else None
 
 
-def is_long(pattern: str) -> bool:
-    """Whether a pattern has so many captures that it is left to Python."""
-    return len(_CAPTURE.findall(pattern)) > CAPTURES_MAX
+def are_long(patterns: Sequence[str]) -> bool:
+    """Whether one of the patterns, or all of them together, have so many captures that they are left to Python."""
+    counts = [len(_CAPTURE.findall(pattern)) for pattern in patterns]
+    return max(counts) > CAPTURES_MAX or sum(counts) > CAPTURES_TOGETHER_MAX
 
 
 class Groups:

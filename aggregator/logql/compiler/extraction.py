@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aggregator.logql.compiler.captures import Captures, Groups, is_long, parts
+from aggregator.logql.compiler.captures import Captures, Groups, are_long, parts
 from aggregator.logql.compiler.fields import InexpressibleError
 from aggregator.logql.compiler.properties import Properties
 from aggregator.logql.regex import RegexError, compiled
@@ -35,6 +35,6 @@ def extracted(
                 raise InexpressibleError from error
         case PatternParser(expression):
             found = parts(expression)
-            if found is not None and not is_long(expression):
+            if found is not None and not are_long([expression]):
                 return Captures(found, parameters)
     raise InexpressibleError

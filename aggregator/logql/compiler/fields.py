@@ -32,6 +32,9 @@ DUPLICATE: Final = "_extracted"
 _PLAIN_NUMBER: Final = r"'^-?[0-9]+(\\.[0-9]+)?$'"
 
 
+# Comparisons with labels of streams in one statement: each looks up the streams twice or more often, which takes 30 ms
+# before a query runs, and no limit of the engine ends that.
+COMPARISONS_MAX: Final = 20
 # Labels that one parser makes in a statement. Each is a kilobyte or two of SQL, and a filter repeats what those before
 # it leave in doubt: of twenty filters the engine refuses the statement for its length.
 FIELDS_MAX: Final = 10
@@ -139,6 +142,7 @@ class Fields:
         self.metadata = metadata or Metadata()
         self._span = (start_ns, end_ns)
         self._known: dict[str, Field] = {}
+        self._comparisons = 0
 
     def after(self, extracted: Extracted) -> Fields:
         """The labels once a parser has run, the first one."""
@@ -196,6 +200,9 @@ class Fields:
             return Expression(holds(text.sql, matcher, self.parameters), text.doubt, cheaply)
         if matcher.label.endswith(DUPLICATE):
             # Metadata with the name of a stream's label has that name.
+            raise InexpressibleError
+        self._comparisons += 1
+        if self._comparisons > COMPARISONS_MAX:
             raise InexpressibleError
         found = matching(matcher, *self._span, self.parameters)
         having = self.having(matcher.label)

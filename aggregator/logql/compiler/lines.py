@@ -8,29 +8,65 @@ RE2; the words that are whole in it (`aggregator.logql.compiler.words`) are aske
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeGuard
 
-from aggregator.logql.compiler.captures import is_long, parts
+from aggregator.logql.compiler.captures import are_long, parts
+from aggregator.logql.compiler.texts import contains, contains_any
 from aggregator.logql.compiler.words import one_line_dots, whole_words
+from aggregator.logql.patterns import literals
 from aggregator.logql.tree import LineFilter, LineOp
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aggregator.logql.compiler.statement import Parameters
+    from aggregator.logql.tree import Stage
 
 
 def passes(stage: LineFilter, parameters: Parameters) -> str | None:
     """The condition that a stored line passes; None if there is no SQL that says the same."""
     if any(value.ip for value in stage.values):
         return None
-    if stage.op in {LineOp.PATTERN, LineOp.NOT_PATTERN} and any(is_long(value.text) for value in stage.values):
+    if stage.op in {LineOp.PATTERN, LineOp.NOT_PATTERN} and are_long([value.text for value in stage.values]):
         return None
-    tests = " OR ".join(_TESTS[stage.op](value.text, parameters) for value in stage.values)
-    return f"NOT ({tests})" if stage.op.negative else f"({tests})"
+    texts, others = _sorted(stage)
+    tests = [contains_any(texts, parameters, prunes=not stage.op.negative)] if texts else []
+    tests += [_TESTS[stage.op](text, parameters) for text in others]
+    return f"{'NOT ' if stage.op.negative else ''}({' OR '.join(tests)})"
 
 
-def contains(text: str, parameters: Parameters) -> str:
-    """The condition that a line contains ``text``."""
-    return f"body LIKE {parameters.text(_containing(text))}"
+def merged(stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    """The same pipeline with filters that follow each other, and each lack texts, as one that lacks all of them."""
+    found: list[Stage] = []
+    for stage in stages:
+        before = found[-1] if found else None
+        if _lacks_texts(stage) and _lacks_texts(before):
+            found[-1] = LineFilter(LineOp.LACKS, (*before.values, *stage.values))
+        else:
+            found.append(stage)
+    return tuple(found)
+
+
+def _lacks_texts(stage: Stage | None) -> TypeGuard[LineFilter]:
+    return isinstance(stage, LineFilter) and stage.op is LineOp.LACKS and not any(value.ip for value in stage.values)
+
+
+def _sorted(stage: LineFilter) -> tuple[list[str], list[str]]:
+    """The texts that a filter looks for as they are, and what else it tests for; each once."""
+    values = dict.fromkeys(value.text for value in stage.values)
+    if stage.op in {LineOp.CONTAINS, LineOp.LACKS}:
+        return list(values), []
+    if stage.op in {LineOp.PATTERN, LineOp.NOT_PATTERN}:
+        return [], list(values)
+    texts: list[str] = []
+    others: list[str] = []
+    for expression in values:
+        alternatives = literals(_ALONE.sub(r"\1", expression.removeprefix("(?s)")))
+        if alternatives is None:
+            others.append(expression)
+        else:
+            texts += alternatives
+    return texts, others
 
 
 def _matches(expression: str, parameters: Parameters) -> str:
@@ -69,15 +105,11 @@ def _is_like(pattern: str, parameters: Parameters) -> str:
     return f"({' AND '.join(tests)})"
 
 
+# A group that is all of an expression, without another one in it.
+_ALONE: Final = re.compile(r"\A\((?:\?:)?([^()]*)\)\Z")
 _TESTS: Final = {
-    LineOp.CONTAINS: contains,
-    LineOp.LACKS: contains,
     LineOp.MATCHES: _matches,
     LineOp.NOT_MATCHES: _does_match,
     LineOp.PATTERN: _is_like,
     LineOp.NOT_PATTERN: _is_like,
 }
-
-
-def _containing(text: str) -> str:
-    return "%" + re.sub(r"[\\%_]", r"\\\g<0>", text) + "%"

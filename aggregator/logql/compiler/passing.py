@@ -63,7 +63,7 @@ def passing(records: Statement, pipelines: Sequence[Sequence[Stage]]) -> Passing
         alone = Parameters()
         size_alone = len(_conditions(stages, alone)) + len(alone.given)
         has_bytes = size + size_alone + len(parameters.given) <= _CONDITIONS_BYTES_MAX
-        if not size_alone or not has_bytes or len(parameters.values) + len(alone.values) > _VALUES_MAX:
+        if not size_alone or not has_bytes or _count(parameters) + _count(alone) > _VALUES_MAX:
             tests.append(None)
             continue
         together = _conditions(stages, parameters)
@@ -78,6 +78,11 @@ def passing(records: Statement, pipelines: Sequence[Sequence[Stage]]) -> Passing
         f"ORDER BY {', '.join((COMMITTED, *ORDER))}"
     )
     return Passing(Statement(sql, parameters.values), tuple(tests))
+
+
+def _count(parameters: Parameters) -> int:
+    """How many values are bound, those of lists one by one."""
+    return sum(len(value) if isinstance(value, tuple) else 1 for value in parameters.values.values())
 
 
 def _conditions(stages: Sequence[Stage], parameters: Parameters) -> str:

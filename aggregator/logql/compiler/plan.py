@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from aggregator.logql.compiler.conditions import meets
+from aggregator.logql.compiler.conditions import meets, together
 from aggregator.logql.compiler.extraction import extracted
 from aggregator.logql.compiler.fields import NEVER, Fields, InexpressibleError, either
-from aggregator.logql.compiler.lines import contains, passes
+from aggregator.logql.compiler.lines import merged, passes
 from aggregator.logql.compiler.selection import selection
 from aggregator.logql.compiler.statement import Parameters, Statement
+from aggregator.logql.compiler.texts import contains_any
+from aggregator.logql.patterns import literals
 from aggregator.logql.tree import (
     And,
     Decolorize,
@@ -137,13 +139,14 @@ def _records(query: Query, parameters: Parameters) -> tuple[str, tuple[Stage, ..
         *selection(query.selector, query.start_ns, query.end_ns, parameters),
     ]
     fields = Fields(query.start_ns, query.end_ns, parameters)
-    for number, stage in enumerate(query.stages):
+    stages = merged(query.stages)
+    for number, stage in enumerate(stages):
         condition = _exactly(stage, fields)
         if condition is None:
-            prefilter = _Prefilter(query.stages[number:], fields)
-            for later in query.stages[number:]:
+            prefilter = _Prefilter(stages[number:], fields)
+            for later in stages[number:]:
                 prefilter.take(later)
-            return " AND ".join([*conditions, *prefilter.conditions]), query.stages[number:]
+            return " AND ".join([*conditions, *prefilter.conditions]), stages[number:]
         conditions.append(condition)
     return " AND ".join(conditions), ()
 
@@ -252,11 +255,14 @@ class _Prefilter:
 
 def _quickly(condition: Condition, stages: tuple[Stage, ...], labels: Fields) -> str | None:
     """A plain search that spares most records the JSON parser: a text asked for stands in the line, or escaped."""
-    match condition:
-        case Matcher(label, MatchOp.EQUAL, value) if (
-            value and any(isinstance(stage, JsonParser) for stage in stages) and not labels.is_own(label)
+    match together(condition):
+        case Matcher(label, op, value) if any(isinstance(stage, JsonParser) for stage in stages) and not labels.is_own(
+            label
         ):
-            found = contains(value, labels.parameters)
+            texts = {MatchOp.EQUAL: (value,), MatchOp.MATCHES: literals(value)}.get(op)
+            if not texts or "" in texts:
+                return None
+            found = contains_any(texts, labels.parameters)
             return f"({found} OR position(body, '\\\\') > 0 OR {labels.taken(label)})"
     return None
 

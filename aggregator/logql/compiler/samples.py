@@ -14,7 +14,7 @@ import msgspec
 from aggregator.logql.compiler.conditions import meets
 from aggregator.logql.compiler.extraction import extracted
 from aggregator.logql.compiler.fields import DUPLICATE, NEVER, Fields, InexpressibleError, Metadata, either
-from aggregator.logql.compiler.lines import passes
+from aggregator.logql.compiler.lines import merged, passes
 from aggregator.logql.compiler.plan import asked_of, span
 from aggregator.logql.compiler.selection import NAMESPACE, OWN_LABELS, days, known_streams, selection
 from aggregator.logql.compiler.statement import Parameters, Statement
@@ -229,7 +229,7 @@ def _pipeline(
         texts = ()
     fields = Fields(buckets.start_ns, buckets.end_ns, parameters, metadata=metadata)
     doubts: list[str] = []
-    for stage in aggregation.logs.stages:
+    for stage in merged(aggregation.logs.stages):
         match stage:
             case LineFilter():
                 passed = passes(stage, parameters)

@@ -73,12 +73,13 @@ def selection(selector: Selector, start_ns: int, end_ns: int, parameters: Parame
     wanted = Selector(tuple(matcher for matcher in others if not matcher.op.negative))
     if wanted.matchers:
         conditions.append(f"stream_id IN {_ids(wanted, start_ns, end_ns, parameters)}")
-    for matcher in others:
-        if matcher.op.negative:
-            one = Selector((matcher,))
-            found = known_streams(days(start_ns, end_ns, parameters), pods=needs_pods(one))
+    # Those of pods apart: the others are looked up without the pods.
+    for pods in (False, True):
+        unwanted = Selector(tuple(one for one in others if one.op.negative and needs_pods(Selector((one,))) is pods))
+        if unwanted.matchers:
+            found = known_streams(days(start_ns, end_ns, parameters), pods=pods)
             conditions.append(
-                f"stream_id NOT IN (SELECT stream_id FROM {found} WHERE NOT ({streams(one, parameters)}))"  # noqa: S608 - own words
+                f"stream_id NOT IN (SELECT stream_id FROM {found} WHERE NOT ({streams(unwanted, parameters)}))"  # noqa: S608 - own words
             )
     return conditions
 

@@ -46,6 +46,11 @@ def whole_words(expression: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found + _words(text + _UNKNOWN)))
 
 
+def inner_words(text: str) -> list[str]:
+    """The words of ``text`` that are whole in whatever contains it: its first and its last may be cut."""
+    return _words(_UNKNOWN + text + _UNKNOWN)
+
+
 def _skipped(expression: str, at: int) -> int | None:
     """Where something that is not a literal ends; None for what only a whole parser of RE2 could tell."""
     match expression[at]:

@@ -10,8 +10,9 @@ import aiohttp
 import pytest
 
 from aggregator.api.queries import STALL_S, QueryLimits
-from aggregator.logql.checks import LABELS_MAX, MATCHERS_MAX, TESTS_MAX
+from aggregator.logql.checks import LABELS_MAX, MATCHERS_MAX, TESTS_MAX, TEXTS_MAX
 from aggregator.logql.compiler.captures import CAPTURES_MAX
+from aggregator.logql.parts import DEPTH_MAX
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -150,13 +151,22 @@ SELECTOR = '{namespace="shop"}'
         SELECTOR + ' |> "' + "<_>a" * CAPTURES_MAX + '"',
         SELECTOR + ' | pattern "' + "".join(f"<a{n}>x" for n in range(1000)) + '" | a9="q"',
         SELECTOR + "".join(f' != "a{n}"' for n in range(TESTS_MAX)),
-        SELECTOR + ' |= "plain"' + "".join(f' or "a{n}"' for n in range(TESTS_MAX - 1)),
+        SELECTOR + ' |= "plain"' + "".join(f' or "a{n}"' for n in range(TEXTS_MAX - 1)),
+        SELECTOR + ' != "plain"' + "".join(f' or " a{n} "' for n in range(TEXTS_MAX - 1)),
+        SELECTOR + ' |~ "plain"' + "".join(f' or "a{n}"' for n in range(TESTS_MAX - 1)),
+        SELECTOR + ' |~ "plain"' + "".join(f' or "a{n}.b"' for n in range(TESTS_MAX - 1)),
+        SELECTOR + ' |~ "' + "|".join(f"a{n}" for n in range(2000)) + '"',
+        SELECTOR + ' |~ "(?i)' + "|".join(f"a{n}" for n in range(2000)) + '"',
+        SELECTOR + ' |> "plain"' + "".join(f' or "<_>a{n}"' for n in range(TESTS_MAX - 1)),
+        SELECTOR + " | json | " + " or ".join(f'a="x{n}"' for n in range(DEPTH_MAX - 1)),
+        SELECTOR + " | " + " or ".join(f'a{n}="x"' for n in range(DEPTH_MAX - 1)),
+        SELECTOR + "".join(f' | a{n}="x"' for n in range(TESTS_MAX)),
         SELECTOR + " | json" + "".join(f' | a{n}="x"' for n in range(TESTS_MAX - 1)),
         "{" + ",".join(f'a{n}!="x"' for n in range(MATCHERS_MAX - 1)) + ',namespace="shop"}',
         f"sum by ({','.join(f'a{n}' for n in range(LABELS_MAX))}) (count_over_time({SELECTOR} | json | drop a [1m]))",
         f"sum by ({','.join(f'a{n}' for n in range(LABELS_MAX))}) (count_over_time({SELECTOR}[1m]))",
     ],
-    ids=range(9),
+    ids=range(18),
 )
 async def test_the_longest_queries_are_answered(client: aiohttp.ClientSession, query: str) -> None:
     async with client.post("/query", data={"q": query}, timeout=aiohttp.ClientTimeout(total=30)) as answer:

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aggregator.errors import LogQLError
-from aggregator.logql.checks import EMPTY_COMPATIBLE, LABELS_MAX, MATCHERS_MAX, TESTS_MAX
+from aggregator.logql.checks import EMPTY_COMPATIBLE, LABELS_MAX, MATCHERS_MAX, TESTS_MAX, TEXTS_MAX
 from aggregator.logql.metric import (
     BinaryOp,
     BinaryOperation,
@@ -384,7 +384,11 @@ def test_operations_stand_as_deep_as_they_may(deepest: str, beyond: str) -> None
 @pytest.mark.parametrize(
     ("query", "most"),
     [
-        (lambda count: '{a="b"} |= "x"' + ' or "y"' * (count - 1), TESTS_MAX),
+        (lambda count: '{a="b"} |= "x"' + ' or "y"' * (count - 2) + ' != "z"', TEXTS_MAX),
+        (lambda count: '{a="b"} |~ "x"' + ' or "y"' * (count - 1), TESTS_MAX),
+        (lambda count: '{a="b"} |> "x"' + ' or "y"' * (count - 1), TESTS_MAX),
+        (lambda count: '{a="b"} |= ip("::1")' + ' or "y"' * (count - 1), TESTS_MAX),
+        (lambda count: '{a="b"}' + ' != "y"' * count, TESTS_MAX),
         (lambda count: '{a="b"}' + ' |= "x" | json' * (count // 2) + " | json" * (count % 2), TESTS_MAX),
         (lambda count: '{a="b"}' + ' | c="d"' * count, TESTS_MAX),
         (

@@ -132,6 +132,13 @@ def test_too_many_values_are_left_to_python() -> None:
     assert [test is not None for test in found.tests] == [True] * 500 + [False] * 2_500
 
 
+@pytest.mark.parametrize(("texts", "is_sql"), [(500, True), (501, False)])
+def test_the_values_of_a_list_count_one_by_one(texts: int, is_sql: bool) -> None:  # noqa: FBT001 - a column of the table
+    stages = parse_log('{namespace="shop"} |= ' + " or ".join(f'"{n}"' for n in range(texts))).stages
+    found = passing(inserted("somewhere", [*rows().schema.names, "committed_at"]), [stages])
+    assert (found.tests[0] is not None) is is_sql
+
+
 def test_a_pipeline_that_has_no_room_takes_none() -> None:
     large = parse_log('{namespace="shop"} ' + " ".join(f'|> "<_>{n}<_>x"' for n in range(300))).stages
     small = parse_log('{namespace="shop"} |= "x"').stages

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import pytest
 
-from aggregator.logql.compiler.captures import CAPTURES_MAX
-from aggregator.logql.compiler.fields import FIELDS_MAX
+from aggregator.logql.compiler.captures import CAPTURES_MAX, CAPTURES_TOGETHER_MAX
+from aggregator.logql.compiler.fields import COMPARISONS_MAX, FIELDS_MAX
 from aggregator.logql.compiler.plan import compile_query, plan
 from aggregator.logql.compiler.samples import samples
 from aggregator.logql.compiler.words import whole_words
@@ -19,6 +19,7 @@ from aggregator.logql.tree import (
     LabelFilter,
     LineFilter,
     LineOp,
+    LineValue,
     LogExpression,
     LogfmtParser,
     Matcher,
@@ -36,7 +37,7 @@ from aggregator.store.explain import estimates, indexes
 from aggregator.store.scanned import Scanned
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from aggregator.logql.compiler.statement import Statement
     from aggregator.logql.tree import Stage
@@ -80,6 +81,10 @@ def where(*stages: Stage, selector: Selector = WHOLE.selector, start_ns: int = W
     return plan(msgspec.structs.replace(WHOLE, stages=stages, selector=selector, start_ns=start_ns)).statement
 
 
+def listed(op: LineOp, *texts: str) -> LineFilter:
+    return LineFilter(op, tuple(map(LineValue, texts)))
+
+
 def regex(expression: str) -> LineFilter:
     return LineFilter.of(LineOp.MATCHES, expression)
 
@@ -110,12 +115,19 @@ PRUNED: Final[tuple[tuple[Stage, ...], ...]] = (
     (LineFilter.of(LineOp.PATTERN, "<_>t word777 d<_>"),),
     (JsonParser(), LineFilter.of(LineOp.CONTAINS, " word777 ")),
     (LogfmtParser(), regex(r"\bword777\b")),
+    (listed(LineOp.CONTAINS, *(f"t word{n} d" for n in range(770, 780))),),
+    (listed(LineOp.CONTAINS, "t word777 d", " é u ", " w x y ", "a b c"),),
+    (listed(LineOp.MATCHES, "t word777 d|t word778 d|t word779 d", "(t word780 d|t word781 d)"),),
+    (listed(LineOp.MATCHES, "t word777 d", r"\bword778\b"),),
 )
 NOT_PRUNED: Final[tuple[tuple[Stage, ...], ...]] = (
     (LineFilter.of(LineOp.CONTAINS, "word777"),),
     (regex("word777"),),
     (regex(r"\bword777\b|x"),),
     (LineFilter.of(LineOp.LACKS, " word777 "),),
+    (listed(LineOp.LACKS, *(f" word{n} " for n in range(770, 780))),),
+    (listed(LineOp.CONTAINS, *(f"t word{n} d" for n in range(770, 779)), "word779"),),
+    (listed(LineOp.MATCHES, "t word777 d|word778|word779|t word780 d"),),
     (Decolorize(), LineFilter.of(LineOp.CONTAINS, " word777 ")),
 )
 
@@ -252,14 +264,16 @@ def test_what_is_left_for_python() -> None:
                 *(LabelFilter(Matcher(f"a{n}", MatchOp.EQUAL, "x")) for n in range(count)),
             ),
         ),
+        (COMPARISONS_MAX, lambda count: [LabelFilter(Matcher(f"a{n}", MatchOp.EQUAL, "x")) for n in range(count)]),
+        (CAPTURES_TOGETHER_MAX, lambda count: (listed(LineOp.PATTERN, *(f"<_>a{n}" for n in range(count))),)),
     ],
 )
 def test_what_would_be_a_statement_of_a_size_that_is_slow_to_understand_is_left_for_python(
-    most: int, stages: Callable[[int], tuple[Stage, ...]]
+    most: int, stages: Callable[[int], Iterable[Stage]]
 ) -> None:
     buckets = Buckets(NOW_NS, NOW_NS, S, 60 * S)
     for count, is_sql in ((most, True), (most + 1, False)):
-        logs = LogExpression(WHOLE.selector, stages(count))
+        logs = LogExpression(WHOLE.selector, tuple(stages(count)))
         leaf = Leaf(RangeAggregation(RangeOp.COUNT, logs, 60 * S), ())
         assert (samples(leaf, buckets) is not None) is is_sql
 
