@@ -66,6 +66,6 @@ def _refusals() -> Json:
     return {
         **dict.fromkeys(("400", "408", "413", "415", "429", "504"), plain),
         "401": {"description": "A token is required.", "content": refusal},
-        "403": {"description": "The token is not accepted.", "content": refusal},
+        "403": {"description": "The token is not accepted, or a page of another site asks.", "content": refusal},
         "503": either,
     }
