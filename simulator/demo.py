@@ -205,7 +205,7 @@ class _Status(msgspec.Struct):
 def _node(pods_dir: Path, docker_dir: Path) -> Node:
     """A node whose pods have written some lines."""
     seed = time.time_ns()
-    node = Node(pods_dir, docker_dir, Manner(seed), Rotation(_ROTATE_SIZE))
+    node = Node(pods_dir, docker_dir, Manner(seed, marked=False), Rotation(_ROTATE_SIZE))
     for pod, runtime in zip(islice(pods(seed, 2), _PODS), cycle(Runtime), strict=False):
         for writer in node.start(pod, runtime):
             writer.write(_FIRST_LINES)

@@ -9,6 +9,8 @@ lines of this stream of the container from 0, over rotations and restarts. ``tim
 was written. ``length``: 6 digits, bytes of the whole text. ``crc``: 8 hex digits, CRC-32 of every other byte of it.
 
 Everything but the time follows from the seed, the container and the number of the line.
+
+Lines for people to look at have no mark: they end with their message, a JSON value with the 16 digits.
 """
 
 from __future__ import annotations
@@ -60,12 +62,13 @@ class Container(msgspec.Struct, frozen=True):
 
 
 class Manner(msgspec.Struct, frozen=True):
-    """How containers speak: shares of 1 of the lines that go to stderr, are long, are not UTF-8."""
+    """How containers speak: shares of 1 of the lines that go to stderr, are long, are not UTF-8; marked or not."""
 
     seed: int = 1
     stderr: float = 0.2
     long: float = 0.0005
     binary: float = 0.0
+    marked: bool = True
 
 
 class Lines(NamedTuple):
@@ -132,6 +135,8 @@ class Voice:
         self._said += count
         self._last_ns = int(times[-1]) if count else self._last_ns
         befores, afters = self._spoken(drawn)
+        if not self._manner.marked:
+            return Lines(stderr, times, _bare(befores, afters, drawn))
         return Lines(stderr, times, self._marked(befores, afters, drawn, stderr, times, sequences))
 
     def _spoken(self, drawn: npt.NDArray[np.uint64]) -> tuple[list[bytes], list[bytes]]:
@@ -191,6 +196,15 @@ class Voice:
         heads = [before + mark for before, mark in zip(befores, rows_of(marks), strict=True)]
         crcs = np.fromiter(map(crc32, afters, map(crc32, heads)), ">u4", count)
         return list(map(b"".join, zip(heads, rows_of(_hex(crcs)), afters, strict=True)))
+
+
+def _bare(befores: list[bytes], afters: list[bytes], drawn: npt.NDArray[np.uint64]) -> list[bytes]:
+    """The texts without marks."""
+    traces = rows_of(_hex(drawn.astype(">u8")))
+    return [
+        before + trace + after if after else before.rstrip(b" ")
+        for before, trace, after in zip(befores, traces, afters, strict=True)
+    ]
 
 
 def _mixed(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

@@ -79,6 +79,12 @@ def test_make_alone_lists_every_task() -> None:
     assert tasks == {"help", "run", "test", "lint", "bench", "chaos", "compose-test", "lock", "clean"}
 
 
+def test_who_contributes_is_told_of_every_task() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    tasks = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`make ([a-z-]+)`", text)) == tasks - {"help", "clean"}
+
+
 def test_make_says_which_python_it_needs(tmp_path: Path) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
     old = tmp_path / "python-of-yesterday"

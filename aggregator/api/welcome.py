@@ -25,12 +25,14 @@ _TEXT: Final = """logboom: the logs of every pod, in one place
   every stream's labels      curl '{at}/streams'
   every node's agent         curl '{at}/nodes'
   what is stored of what     curl '{at}/completeness'
+  what was to be deleted     curl '{at}/delete'
   all of this, formally      curl '{at}/openapi.json'
   alive, ready               curl '{at}/healthz' '{at}/readyz'
   figures for Prometheus     curl '{at}/metrics'
 
 /query takes LogQL as q; /context?source=&position= gives the lines around one, both as answers in JSON name them;
-Grafana and logcli find Loki's API under /loki/api/v1. Agents send to POST /v1/batches and ask GET /v1/positions.
+Grafana and logcli find Loki's API under /loki/api/v1. POST /delete deletes records, /delete/<id> says how far that is.
+Agents send to POST /v1/batches and /v1/heartbeats, and ask GET /v1/positions.
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import itertools
 import time
 from typing import TYPE_CHECKING
 
@@ -139,6 +140,7 @@ def in_an_hour() -> str:
         ("soon", None),
         ("Wed, 21 Oct 2015 07:28:00 +9999999999999", None),
     ],
+    ids=itertools.count(),  # not the times: they are others in each process that collects
 )
 async def test_the_time_a_server_names_is_kept_within_reason(
     server: Server, session: aiohttp.ClientSession, value: str, seconds: float | None

@@ -18,14 +18,14 @@ from agent.generations import Container
 from agent.metrics import Metrics as AgentMetrics
 from agent.readymade import READY_MADE
 from aggregator.__main__ import main as aggregator
-from aggregator.api.accounting import QueryMetrics
+from aggregator.api.accounting import QueryMetrics, TailMetrics
 from aggregator.api.turnstile import Turnstile
 from aggregator.metrics import Metrics as AggregatorMetrics
 from aggregator.nodes import Nodes
-from service.web import add_metrics
+from service.web import add_metrics, errors_as_json
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks/README.md"]
 
 
 def registries() -> list[CollectorRegistry]:
@@ -34,6 +34,8 @@ def registries() -> list[CollectorRegistry]:
     Nodes(registry)
     add_metrics(web.Application(), registry)
     QueryMetrics(registry, Turnstile(1, 1, 1.0))
+    TailMetrics(registry, ())
+    errors_as_json(registry)
     return [registry, AgentMetrics().registry]
 
 
@@ -64,6 +66,29 @@ def test_metrics_in_the_pages_exist() -> None:
     assert {name for name in shortened if not any(known.endswith(name) for known in exported())} == set()
 
 
+# How much there is to do and how long it takes: figures to plan with, none of which is wrong by itself.
+AMOUNTS = {
+    "agent": {
+        *("answer_seconds", "batches_in_flight", "committed_bytes_total", "committed_records_total", "files"),
+        *("open_files", "read_bytes_total", "scan_seconds", "sent_bytes_total"),
+    },
+    "aggregator": {
+        *("bytes_committed_total", "group_requests", "inserts_total", "positions_cached", "queries_running"),
+        *("query_bytes_total", "query_duration_seconds", "query_rows_total", "queued_requests"),
+        *("received_bytes_total", "rows_committed_total", "rows_trimmed_total", "store_parts", "store_rows"),
+        *("tail_lines_total", "tails"),
+    },
+}
+
+
+def test_whatever_may_tell_of_trouble_is_among_what_to_watch() -> None:
+    section = (ROOT / "docs/operations.md").read_text().partition("## What to watch")[2].partition("\n## ")[0]
+    endings = re.findall(r"`(?:logboom|…)(_[a-z_]+)", section.partition("| metric")[2].partition("\n\n")[0])
+    ours = {name for name in exported() if name.startswith("logboom_") and not name.endswith("_created")}
+    missing = {name for name in ours if not name.endswith(tuple(endings))}
+    assert missing == {f"logboom_{program}_{name}" for program, names in AMOUNTS.items() for name in names}
+
+
 def test_labels_in_the_pages_exist() -> None:
     known = labels()
     named = [
@@ -83,7 +108,7 @@ def test_options_in_the_pages_exist() -> None:
         for flag in (*option.opts, *option.secondary_opts)
     }
     pattern = r"(?<![\w-])--[a-z][a-z-]+"
-    others = {"--help", "--target"}  # click's own; docker's
+    others = {"--help", "--target", "--from-file"}  # click's own; docker's; kubectl's
     for page in (ROOT / "docs" / name for name in ("operations.md", "architecture.md", "moving.md")):
         assert set(re.findall(pattern, page.read_text())) - known - others == set(), page.name
 

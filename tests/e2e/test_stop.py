@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -11,7 +12,7 @@ import subprocess
 import sys
 from itertools import cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 READY_S: Final = 60.0
 ROOT: Final = Path(__file__).parents[2]
+# A record as text.
+RECORD: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z [a-z0-9-]+/[a-z0-9-]+/[a-z0-9-]+ .+")
 
 
 async def test_sigterm_ends_each_with_exit_code_0_in_the_midst_of_work(cluster: Cluster) -> None:
@@ -116,12 +119,34 @@ async def examples(address: str) -> list[str]:
     """Every line for curl in the README, the page on HTTP and the aggregator's own page, asking ``address``."""
     pages = [(ROOT / name).read_text() for name in ("README.md", "docs/http-api.md")]
     pages.append(await curl(f"curl {address}"))
-    found = [line for page in pages for line in re.findall(r"curl (?:-G )?['\"]http.*", page)]
+    found = [line for page in pages for line in re.findall(r"curl (?:-G )?['\"]http.*", page.replace("\\\n", ""))]
     assert len(found) > 15
     return [line.partition(" > ")[0].replace("http://127.0.0.1:8080", address) for line in found]
 
 
-async def test_the_demo_runs_until_ctrl_c(demo: asyncio.subprocess.Process) -> None:
+def samples() -> list[tuple[str, list[str]]]:
+    """Each line for curl on the README's first screen, and the lines that it answers there."""
+    text = (ROOT / "README.md").read_text().replace("\\\n", "")
+    blocks = re.findall(r"^\$ (curl .*)\n((?:2.*\n)+)", text.partition("\n## ")[0], re.MULTILINE)
+    return [(command, answer.splitlines()) for command, answer in blocks]
+
+
+def is_written(row: dict[str, Any], pods_dir: Path) -> bool:
+    """Whether the line of an answer stands in its container's log files: its beginning, for it may be in pieces."""
+    begins = row["line"].partition("\n")[0][:1000]
+    files = pods_dir.glob(f"{row['namespace']}_{row['pod']}_{row['uid']}/{row['container']}/*.log")
+    lines = [line for path in files for line in path.read_text().splitlines()]
+    return any(begins in (json.loads(line)["log"] if line.startswith("{") else line) for line in lines)
+
+
+def test_the_readme_begins_with_three_questions_and_short_answers() -> None:
+    found = samples()
+    assert len(found) == 3
+    lines = [line for _, answer in found for line in answer]
+    assert [line for line in lines if not RECORD.fullmatch(line) or len(line) > 140] == []
+
+
+async def test_the_demo_runs_until_ctrl_c(demo: asyncio.subprocess.Process, tmp_path: Path) -> None:
     said = await said_until(demo, r"curl .*format=json")
     assert any("is taken" in line for line in said)
     assert any("a simulated node writes into" in line for line in said)
@@ -132,9 +157,16 @@ async def test_the_demo_runs_until_ctrl_c(demo: asyncio.subprocess.Process) -> N
         while not all(answers):
             answers = [await curl(command) for command in commands]
             await asyncio.sleep(0.1)
-    assert all(" sim=" in answer for answer in answers)
-    for command in await examples(commands[0].split("'")[1].partition("/query")[0]):
+    rows = [json.loads(line) for line in answers[2].splitlines()]
+    assert len(rows) == 5
+    assert all(is_written(row, tmp_path / "run" / "pods") for row in rows)
+    address = commands[0].split("'")[1].partition("/query")[0]
+    for command in await examples(address):
         assert await curl(command), command
+    for command, sample in samples():
+        lines = (await curl(command.replace("http://127.0.0.1:8080", address))).splitlines()
+        # What else there may be are the further lines of a stack trace.
+        assert len(list(filter(RECORD.fullmatch, lines))) == len(sample), command
     running = children(demo.pid)
     assert len(running) == 2
     demo.send_signal(signal.SIGINT)

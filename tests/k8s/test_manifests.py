@@ -1,4 +1,4 @@
-"""The kustomize base and its overlay: valid Kubernetes objects, and as careful as the documentation says."""
+"""The kustomize base and its overlays: valid Kubernetes objects, and as careful as the documentation says."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ import shutil
 import subprocess
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import kubernetes_validate
 import pytest
 import yaml
+
+from agent.__main__ import main as agent
+from aggregator.__main__ import main as aggregator
+
+if TYPE_CHECKING:
+    import click
 
 ROOT = Path(__file__).parent.parent.parent
 BASE = ROOT / "k8s/base"
@@ -25,19 +31,24 @@ def _kustomization() -> dict[str, Any]:
     return dict(yaml.safe_load((BASE / "kustomization.yaml").read_text()))
 
 
+def _placed(document: dict[str, Any], kustomization: dict[str, Any]) -> dict[str, Any]:
+    """``document`` with the labels and the namespace that ``kustomization`` adds."""
+    metadata = document["metadata"]
+    added = {key: value for entry in kustomization["labels"] for key, value in entry["pairs"].items()}
+    metadata["labels"] = {**metadata.get("labels", {}), **added}
+    if document["kind"] not in CLUSTER_SCOPED:
+        metadata["namespace"] = kustomization["namespace"]
+    return document
+
+
 def _objects() -> list[dict[str, Any]]:
     """The base's objects, with what its kustomization adds; so that the test needs no kubectl."""
     kustomization = _kustomization()
-    added = {key: value for entry in kustomization["labels"] for key, value in entry["pairs"].items()}
-    objects = [
-        document for name in kustomization["resources"] for document in yaml.safe_load_all((BASE / name).read_text())
+    return [
+        _placed(document, kustomization)
+        for name in kustomization["resources"]
+        for document in yaml.safe_load_all((BASE / name).read_text())
     ]
-    for document in objects:
-        metadata = document["metadata"]
-        metadata["labels"] = {**metadata.get("labels", {}), **added}
-        if document["kind"] not in CLUSTER_SCOPED:
-            metadata["namespace"] = kustomization["namespace"]
-    return objects
 
 
 OBJECTS = _objects()
@@ -153,23 +164,32 @@ def test_the_service_leads_to_the_aggregator() -> None:
     assert url == f"http://{_object('Service', 'aggregator')['metadata']['name']}:{port['port']}"
 
 
-NONROOT = ROOT / "k8s/overlays/agent-nonroot"
+OVERLAYS = {path.name: path for path in sorted((ROOT / "k8s/overlays").iterdir())}
 
 
-def _overlaid() -> list[dict[str, Any]]:
-    """The overlay's objects: the base's, with its patch and its image; so that the test needs no kubectl."""
-    kustomization = yaml.safe_load((NONROOT / "kustomization.yaml").read_text())
+def _overlaid(overlay: Path) -> list[dict[str, Any]]:
+    """The overlay's objects: the base's and its own, with its patches and images; so that the test needs no kubectl."""
+    kustomization = yaml.safe_load((overlay / "kustomization.yaml").read_text())
+    base, *own = kustomization["resources"]
+    assert base == "../../base"
     objects = copy.deepcopy(OBJECTS)
-    for patch in kustomization["patches"]:
+    objects += [_placed(d, kustomization) for name in own for d in yaml.safe_load_all((overlay / name).read_text())]
+    for patch in kustomization.get("patches", []):
         (target,) = [o for o in objects if _key(o) == (patch["target"]["kind"], patch["target"]["name"])]
         for operation in yaml.safe_load(patch["patch"]):
             *way, last = operation["path"].removeprefix("/").split("/")
             place: Any = target
             for step in way:
                 place = place[int(step) if isinstance(place, list) else step]
-            assert (operation["op"], last in place) == ("replace", True)
-            place[last] = operation["value"]
-    for image in kustomization["images"]:
+            match operation["op"], last:
+                case "add", "-":
+                    place.append(operation["value"])
+                case "replace", _:
+                    assert last in place
+                    place[last] = operation["value"]
+                case _:
+                    pytest.fail(f"an operation that this test does not know: {operation}")
+    for image in kustomization.get("images", []):
         for document in objects:
             for container in document.get("spec", {}).get("template", {}).get("spec", {}).get("containers", []):
                 name, _, tag = container["image"].partition(":")
@@ -178,30 +198,58 @@ def _overlaid() -> list[dict[str, Any]]:
     return objects
 
 
-OVERLAID = _overlaid()
-(CHANGED,) = [document for document in OVERLAID if document not in OBJECTS]
+OVERLAID = {name: _overlaid(path) for name, path in OVERLAYS.items()}
+CHANGED = {
+    name: {_key(document): document for document in documents if document not in OBJECTS}
+    for name, documents in OVERLAID.items()
+}
+EACH_CHANGED = [
+    pytest.param(document, id=f"{name} {' '.join(key)}")
+    for name, documents in CHANGED.items()
+    for key, document in documents.items()
+]
 
 
-def test_the_overlay_changes_the_agent_only() -> None:
-    assert _key(CHANGED) == ("DaemonSet", "agent")
-    assert {path.name for path in NONROOT.iterdir()} == {"kustomization.yaml"}
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("agent-nonroot", {("DaemonSet", "agent")}),
+        (
+            "locked",
+            {
+                ("DaemonSet", "agent"),
+                ("Deployment", "aggregator"),
+                ("NetworkPolicy", "agent"),
+                ("NetworkPolicy", "aggregator"),
+            },
+        ),
+    ],
+)
+def test_an_overlay_changes_what_it_is_for_and_lists_every_file(name: str, changed: set[tuple[str, str]]) -> None:
+    assert set(CHANGED[name]) == changed
+    own = yaml.safe_load((OVERLAYS[name] / "kustomization.yaml").read_text())["resources"][1:]
+    assert {path.name for path in OVERLAYS[name].iterdir()} == {"kustomization.yaml", *own}
 
 
 @pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
-def test_the_overlays_agent_is_valid(version: str) -> None:
-    kubernetes_validate.validate(CHANGED, version, strict=True)
+@pytest.mark.parametrize("document", EACH_CHANGED)
+def test_what_an_overlay_changes_is_valid(document: dict[str, Any], version: str) -> None:
+    kubernetes_validate.validate(document, version, strict=True)
 
 
-def test_kustomize_renders_the_overlay_the_same() -> None:
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_kustomize_renders_an_overlay_the_same(name: str) -> None:
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         pytest.skip("kubectl is not installed")
-    done = subprocess.run([kubectl, "kustomize", str(NONROOT)], capture_output=True, text=True, check=True)
-    assert sorted(yaml.safe_load_all(done.stdout), key=_key) == sorted(OVERLAID, key=_key)
+    done = subprocess.run([kubectl, "kustomize", str(OVERLAYS[name])], capture_output=True, text=True, check=True)
+    assert sorted(yaml.safe_load_all(done.stdout), key=_key) == sorted(OVERLAID[name], key=_key)
 
 
-def test_the_overlays_agent_has_one_capability_and_no_more_than_the_bases() -> None:
-    (container,) = CHANGED["spec"]["template"]["spec"]["containers"]
+def test_the_nonroot_agent_has_one_capability_and_no_more_than_the_bases() -> None:
+    (container,) = copy.deepcopy(CHANGED["agent-nonroot"]["DaemonSet", "agent"])["spec"]["template"]["spec"][
+        "containers"
+    ]
     security = container.pop("securityContext")
     assert security == {
         **AGENT["containers"][0]["securityContext"],
@@ -215,3 +263,44 @@ def test_the_overlays_agent_has_one_capability_and_no_more_than_the_bases() -> N
     (base,) = copy.deepcopy(AGENT["containers"])
     del base["securityContext"], base["image"]
     assert container == base
+
+
+@pytest.mark.parametrize(
+    ("key", "command", "mode"),
+    [(("DaemonSet", "agent"), agent, 0o400), (("Deployment", "aggregator"), aggregator, 0o440)],
+)
+def test_locked_pods_get_their_token_from_one_secret(key: tuple[str, str], command: click.Command, mode: int) -> None:
+    pod = copy.deepcopy(CHANGED["locked"][key])["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    (option,) = [option for option in command.params if option.name == "token_file"]
+    mount, volume, variable = container["volumeMounts"].pop(), pod["volumes"].pop(), container["env"].pop()
+    # Without the Secret no pod starts, rather than one that is open; as a whole directory it is changed while mounted.
+    assert volume == {"name": "token", "secret": {"secretName": "token", "defaultMode": mode}}
+    assert mount == {"name": "token", "mountPath": "/etc/logboom", "readOnly": True}
+    assert variable == {"name": option.envvar, "value": "/etc/logboom/token"}
+    assert pod == _pod(*key)
+    # Who may read it: its owner, root, or the pod's group.
+    user = container["securityContext"].get("runAsUser", pod.get("securityContext", {}).get("runAsUser"))
+    assert mode == (0o400 if user == 0 else 0o440)
+    assert (user == 0) or pod["securityContext"]["fsGroup"]
+    page = (ROOT / "docs/operations.md").read_text()
+    assert "create secret generic token --from-file=token=/dev/stdin" in page
+
+
+@pytest.mark.parametrize("key", [("DaemonSet", "agent"), ("Deployment", "aggregator")])
+def test_locked_ports_are_for_agents_and_the_namespaces_that_are_named(key: tuple[str, str]) -> None:
+    policy = CHANGED["locked"]["NetworkPolicy", key[1]]["spec"]
+    assert policy["podSelector"] == _object(*key)["spec"]["selector"]
+    assert policy["policyTypes"] == ["Ingress"]
+    (rule,) = policy["ingress"]
+    (container,) = _pod(*key)["containers"]
+    assert {port["port"] for port in rule["ports"]} == {port["name"] for port in container["ports"]}
+    readers = {"namespaceSelector": {"matchLabels": {"logboom/reader": "true"}}}
+    agents = {"podSelector": _object("DaemonSet", "agent")["spec"]["selector"]}
+    assert rule["from"] == ([agents, readers] if key[1] == "aggregator" else [readers])
+    assert "logboom/reader=true" in (ROOT / "docs/operations.md").read_text()
+
+
+def test_the_base_says_that_it_is_open() -> None:
+    for name in ("README.md", "k8s/base/kustomization.yaml"):
+        assert "k8s/overlays/locked" in (ROOT / name).read_text()

@@ -14,6 +14,8 @@ import msgspec
 import pytest
 import yaml
 
+from aggregator.sizing import sizes
+
 ROOT = Path(__file__).parent.parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -137,9 +139,13 @@ def test_the_store_is_inside_the_volume(use: str, monkeypatch: pytest.MonkeyPatc
 def test_the_aggregators_memory_is_what_the_operators_page_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
     found = _parameters("aggregator", "aggregator.yaml aggregator", monkeypatch)
     (busy,) = re.findall(r"([0-9.]+) GiB while many agents catch up", (ROOT / "docs/operations.md").read_text())
-    needed = float(busy) * (1 << 30) + found["query_concurrent"] * found["query_memory"]
-    (limit,) = re.findall(r"limits:\s+cpu: \S+\s+memory: (\d+)Gi", (ROOT / "k8s/base/aggregator.yaml").read_text())
-    assert needed <= int(limit) << 30
+    manifest = (ROOT / "k8s/base/aggregator.yaml").read_text()
+    (limit,) = re.findall(r"limits:\s+cpu: \S+\s+memory: (\d+)Gi", manifest)
+    shares = sizes(int(limit) << 30)  # what the container's limit makes of what is not set
+    assert float(busy) * (1 << 30) + shares.concurrent * found["query_memory"] <= shares.engine
+    assert "LOGBOOM_QUERY_CONCURRENT" not in manifest
+    (told,) = re.findall(r"With the limit below (\w+) queries run at once", manifest)
+    assert told == {1: "one", 2: "two", 4: "four"}[shares.concurrent]
 
 
 def test_the_aggregators_image_is_not_roots() -> None:

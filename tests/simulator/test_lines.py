@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,8 +14,8 @@ CONTAINER = Container("shop", "cart-1", "0b3f2c11-8c1d-4f5e-8619-7a3ca92d951f", 
 MESSAGES = Messages(1)
 
 
-def voice(*, exact: bool = True, container: Container = CONTAINER, **manner: float) -> Voice:
-    return Voice(container, Manner(seed=1, **manner), MESSAGES, exact=exact)
+def voice(*, exact: bool = True, container: Container = CONTAINER, marked: bool = True, **manner: float) -> Voice:
+    return Voice(container, Manner(seed=1, marked=marked, **manner), MESSAGES, exact=exact)
 
 
 def test_every_line_says_who_wrote_it_when_and_which_it_is() -> None:
@@ -36,6 +38,17 @@ def test_sequences_and_times_go_on_from_call_to_call() -> None:
         sequences = [mark.sequence for mark in found if mark.stderr is stderr]
         assert sequences == list(range(len(sequences)))
     assert sum(speaker.counts) == 500
+
+
+def test_lines_for_people_are_messages_and_no_more() -> None:
+    marked, bare = voice().speak(500, NOW_NS), voice(marked=False).speak(500, NOW_NS)
+    assert (bare.times.tolist(), bare.stderr.tolist()) == (marked.times.tolist(), marked.stderr.tolist())
+    for text, whole in zip(bare.texts, marked.texts, strict=True):
+        message = whole.partition(b" sim=")[0]
+        end = b'"}' if whole.endswith(b'"}') else b""
+        assert text == (message + end if end else message[:-16].rstrip(b" "))
+        if end:
+            assert len(json.loads(text)["trace"]) == 16
 
 
 def test_the_same_seed_says_the_same_however_it_is_asked() -> None:

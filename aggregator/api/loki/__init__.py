@@ -5,5 +5,5 @@ shapes     the JSON of answers
 handlers   the routes
 streaming  the WebSocket that follows
 described  how the routes are described
-errors     errors as Loki says them: plain text
+errors     errors as Loki says them: plain text; the token is asked for before, and refused in JSON
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from aggregator.api.described import TEXT, Json
+from aggregator.api.loki.asked import LIMIT_DEFAULT, LIMIT_MAX
 
 _QUERY: Final = ("query", "LogQL.")
 _RANGE: Final = (
@@ -19,7 +20,7 @@ _ROUTES: Final = {
             _QUERY,
             *_RANGE,
             ("step", "Seconds, or a duration."),
-            ("limit", "How many lines, 100 to 5000."),
+            ("limit", f"How many lines, {LIMIT_DEFAULT} by default, at most {LIMIT_MAX}."),
             ("direction", "`backward` or `forward`."),
         ),
     ),
@@ -57,5 +58,14 @@ def _operation(summary: str, known: tuple[tuple[str, str], ...], *, path: bool) 
 
 
 def _refusals() -> Json:
-    reason = {"description": "The reason, as plain text.", "content": {"text/plain": {"schema": TEXT}}}
-    return dict.fromkeys(("400", "401", "403", "413", "415", "429", "503", "504"), reason)
+    """As plain text by the routes; as everywhere by what stands before them all, the token's check."""
+    text = {"text/plain": {"schema": TEXT}}
+    refusal = {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}
+    plain = {"description": "The reason, as plain text.", "content": text}
+    either = {"description": "As plain text; where tokens cannot be checked, as JSON.", "content": text | refusal}
+    return {
+        **dict.fromkeys(("400", "408", "413", "415", "429", "504"), plain),
+        "401": {"description": "A token is required.", "content": refusal},
+        "403": {"description": "The token is not accepted, or a page of another site asks.", "content": refusal},
+        "503": either,
+    }

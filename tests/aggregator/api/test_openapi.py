@@ -10,11 +10,13 @@ from openapi_spec_validator import validate
 from prometheus_client import CollectorRegistry
 
 from aggregator.api.following import CONTEXT, TAIL
+from aggregator.api.loki.asked import LIMIT_DEFAULT, LIMIT_MAX
 from aggregator.api.openapi import document
 from aggregator.api.parameters import CATALOGUE, QUERY, Parameter
 from aggregator.api.queries import QueryLimits, add_queries
 from aggregator.config import Config, command
 from aggregator.query.live import Live
+from aggregator.sizing import sizes
 from aggregator.store.commits import Commits
 
 if TYPE_CHECKING:
@@ -59,6 +61,16 @@ def test_what_follows_is_described_in_both_places(path: str, known: tuple[Parame
 ELSEWHERE = {"/v1/batches", "/v1/positions", "/healthz", "/readyz", "/metrics", "/delete", "/delete/{id}"}
 
 
+def test_what_loki_limits_is_described() -> None:
+    (limit,) = [
+        one["description"]
+        for one in DOCUMENT["paths"]["/loki/api/v1/query_range"]["get"]["parameters"]
+        if one["name"] == "limit"
+    ]
+    assert f"{LIMIT_DEFAULT} by default" in limit
+    assert f"at most {LIMIT_MAX}" in limit
+
+
 async def test_every_path_is_described(engine: Engine) -> None:
     app = web.Application()
     add_queries(app, engine, QueryLimits(), CollectorRegistry(), live=Live(engine, Commits(0)))
@@ -90,8 +102,15 @@ def test_the_page_names_the_limits_there_are_by_default() -> None:
     command(heard.append).main((), standalone_mode=False)
     (config,) = heard
     limits = " ".join(PAGE.read_text("utf-8").partition("Limits, and what changes them:")[2].split())
+    enough, less, little = sizes(4 << 30), sizes((4 << 30) - 1), sizes((1 << 30) - 1)
     assert f"{config.query_time_s:g} s for a query (`--query-time`)" in limits
-    assert f"{config.query_memory_bytes >> 30} GiB of memory a query (`--query-memory`)" in limits
-    assert f"{config.query_concurrent} queries at once (`--query-concurrent`)" in limits
+    assert (
+        f"{enough.query >> 30} GiB of memory a query (`--query-memory`), a quarter of the memory below 4 GiB" in limits
+    )
+    assert less.query == ((4 << 30) - 1) // 4
+    assert (
+        f"{enough.concurrent} queries at once (`--query-concurrent`), {less.concurrent} below 4 GiB of memory and "
+        f"{little.concurrent} below 1 GiB"
+    ) in limits
     assert f"while {QueryLimits().waiting} more wait" in limits
     assert f"{QueryLimits().answer_bytes >> 20} MiB for an answer" in limits

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import msgspec
 import pytest
 
 from aggregator.api import labels
+from aggregator.api.openapi import document
 from aggregator.api.parameters import AHEAD_NS
 from aggregator.api.queries import QueryLimits
 from aggregator.store.rendering import CSV_HEADER
@@ -267,8 +269,15 @@ async def test_the_front_page_has_lines_that_work(asking: Asking, session: aioht
         assert len(lines) > 9
         for line in lines:
             async with session.get(line) as response:
-                # Health and figures belong to the whole aggregator, which is not here.
-                assert response.status == (404 if line.endswith(("z", "/metrics")) else 200), line
+                # Health, figures and deletions belong to the whole aggregator, which is not here.
+                assert response.status == (404 if line.endswith(("z", "/metrics", "/delete")) else 200), line
+
+
+async def test_the_front_page_names_every_path(asking: Asking, session: aiohttp.ClientSession) -> None:
+    async with asking(QueryLimits()) as address, session.get(address.url) as response:
+        page = await response.text()
+    paths = {"/loki/api/v1" if path.startswith("/loki/") else path for path in document(1)["paths"]} - {"/"}
+    assert [path for path in paths if not re.search(re.sub(r"\{\w+\}", "[^/ ']+", path) + r"\b", page)] == []
 
 
 async def test_a_record_from_the_future_does_not_hide_the_newest(

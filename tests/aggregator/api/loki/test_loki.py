@@ -89,6 +89,7 @@ async def test_grafanas_health_question(client: aiohttp.ClientSession, at: str, 
             "1.0",
         ),
     ],
+    ids=["nanoseconds", "seconds", "fractions", "RFC 3339"],
 )
 async def test_times_and_steps_in_every_way_of_writing(
     client: aiohttp.ClientSession, start: str, end: str, step: str
