@@ -99,6 +99,7 @@ LOGS_OF_B = log("b", (10, b"AKIA4", 0), (20, b"Akia", 0), namespace="blog", pod=
         ('{namespace="shop"}', 0, [("b", 10), ("b", 20)]),
         ('{namespace="shop"} |= "AKIA"', 0, [("a", 20), ("b", 10), ("b", 20)]),
         ('{namespace=~".+"} |~ "(?i)akia"', 0, [("a", 20)]),
+        ('{namespace="shop"} |= "AKIA1" or "AKIA2" or "hell" or "none"', 0, [("a", 40), ("b", 10), ("b", 20)]),
         ('{namespace=~".+"} |= "AKIA" != "AKIA3"', NOW_NS - DAY_NS, [("a", 10), ("a", 20), ("a", 40), ("b", 20)]),
         ('{namespace=~".+", pod!="web-0"}', 0, [("a", 10), ("a", 20), ("a", 30), ("a", 40)]),
         ('{container="app", pod=~"b.*"}', 0, [("a", 10), ("a", 20), ("a", 30), ("a", 40)]),
