@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +22,8 @@ def pytest_configure() -> None:
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    # Shells start what runs in the background deaf to SIGINT, and so would be whatever a test starts, and ends by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from aggregator.logql.units import duration_text
-from aggregator.logql.vector.ranges import STEPS_MAX
+from aggregator.logql.vector.ranges import REACH_MAX_NS, STEPS_MAX
 from service.web import RefusedError
 from wire.answers import Refusal
 
@@ -25,7 +25,10 @@ def default_step_ns(span_ns: int) -> int:
 
 
 def long_enough(step_ns: int, span_ns: int) -> int:
-    """``step_ns``, given as ``step``, if it is not too short for ``span_ns``. Raises `RefusedError` (400)."""
+    """``step_ns``, given as ``step``, if it is long enough for ``span_ns``, and not too long. Raises `RefusedError`."""
+    if step_ns > REACH_MAX_NS:
+        hint = "a step reaches as far as a range may: 73 years"
+        raise RefusedError(400, Refusal("this step is too long", "step", hint))
     if is_too_short(step_ns, span_ns):
         hint = f"the least step for this range is {duration_text(least_step_ns(span_ns))}; or ask for less time"
         raise RefusedError(400, Refusal(f"this step makes more than {STEPS_MAX} steps", "step", hint))

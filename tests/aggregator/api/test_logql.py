@@ -191,8 +191,9 @@ async def test_a_histogram_counts_by_level(client: aiohttp.ClientSession) -> Non
     assert text.splitlines()[0] == "ts,pod,value"
 
 
-async def test_a_histogram_has_a_limit_of_steps(client: aiohttp.ClientSession) -> None:
-    status, text, _ = await ask(client, "/histogram", since="1d", step="1s")
+@pytest.mark.parametrize("step", ["1s", "9999999w"])
+async def test_a_histogram_has_limits_of_steps(client: aiohttp.ClientSession, step: str) -> None:
+    status, text, _ = await ask(client, "/histogram", since="1d", step=step)
     assert status == 400
     assert json.loads(text)["parameter"] == "step"
 
