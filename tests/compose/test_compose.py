@@ -122,9 +122,11 @@ def test_lines_come_again_after_a_restart(stack: Stack, service: str) -> None:
 
 def test_what_was_stored_survives_new_containers(stack: Stack) -> None:
     stack.wait_for_lines_after("")
-    before = stack.get("/query?since=15m&limit=3&order=asc")
-    oldest = before.partition(" ")[0]
+    before = stack.get("/query?since=15m&limit=3&order=asc").splitlines()
+    oldest = before[0].partition(" ")[0]
     stack.run("down")
     stack.run("up", "--detach", timeout_s=START_S)
     stack.wait("the aggregator is ready again", lambda: stack.get("/readyz") == "ok\n", START_S)
-    assert stack.get(f"/query?start={oldest}&limit=0").startswith(before)
+    # Others of the same moments may have come since, from files that lagged.
+    assert len(before) == 3
+    assert set(before) <= set(stack.get(f"/query?start={oldest}&limit=0").splitlines())
