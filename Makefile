@@ -42,7 +42,7 @@ lock: ## resolve the dependencies of pyproject.toml anew into requirements/ (nee
 	build/lock/bin/pip --disable-pip-version-check install --quiet pip-tools
 	CUSTOM_COMPILE_COMMAND="make lock" $(LOCK) --extra dev -o requirements/dev.txt pyproject.toml
 	CUSTOM_COMPILE_COMMAND="make lock" $(LOCK) --extra agent -c requirements/dev.txt -o requirements/agent.txt pyproject.toml
-	CUSTOM_COMPILE_COMMAND="make lock" $(LOCK) --extra aggregator -c requirements/dev.txt -o requirements/aggregator.txt pyproject.toml
+	CUSTOM_COMPILE_COMMAND="make lock" $(LOCK) --extra aggregator --extra clickhouse -c requirements/dev.txt -o requirements/aggregator.txt pyproject.toml
 	CUSTOM_COMPILE_COMMAND="make lock" $(LOCK) --only-build-deps --all-build-deps -o requirements/build.txt pyproject.toml
 
 clean: ## remove the environment and the caches; logs that were collected (run/) stay

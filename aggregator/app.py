@@ -12,13 +12,13 @@ import logging
 import signal
 import time
 import uuid
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import prometheus_client
 from prometheus_client import CollectorRegistry
 
 from aggregator.api.batches import Batches
-from aggregator.api.deletions import add_deletions
+from aggregator.api.deletions import add_deletions, refuse_deletions
 from aggregator.api.queries import QueryLimits, add_queries
 from aggregator.api.routes import application
 from aggregator.errors import StoreError, StoreGoneError
@@ -30,7 +30,7 @@ from aggregator.store import arrivals, disk, migrations, moved, parts, schema
 from aggregator.store.cold import Cold
 from aggregator.store.commits import Commits
 from aggregator.store.deletions import Deletions
-from aggregator.store.engine import Engine, directory_of
+from aggregator.store.engine import Engine
 from aggregator.store.eraser import Eraser
 from aggregator.store.floor import Floor
 from aggregator.store.positions import Positions
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
 
     from aggregator.config import Config
+    from aggregator.store.embedded import Embedded
+    from aggregator.store.tier import Tier
 
 _log = logging.getLogger(__name__)
 
@@ -72,19 +74,17 @@ async def run(config: Config) -> None:
             Engine.open(
                 config.store,
                 config.query_concurrent + _OWN_CONNECTIONS + (1 if config.cold else 0),
+                config.store_password,
                 reserve_bytes=config.disk_reserve_bytes,
                 tier=config.cold,
             )
         )
-        await schema.create(engine)
-        await migrations.migrate(engine)
-        if engine.has_tier:
-            await moved.prepare(engine)
-        if await arrivals.is_unfinished(engine):
-            _log.warning("an import into the store is not finished: what it lacks is in no answer; see docs/moving.md")
-        store = f"{schema.identity(directory_of(config.store))}/{uuid.uuid4().hex}"
+        await _prepare(engine)
+        # An agent meets any of several aggregators; to meet another one is no reason to read anything again.
+        store = f"{engine.identity}/{'shared' if engine.layout.shared else uuid.uuid4().hex}"
         positions = Positions(engine)
-        aside = await _set_aside(engine, positions, metrics)
+        # Servers repair from their replicas, or say what is lost: docs/cluster.md.
+        aside = False if engine.layout.shared else await _set_aside(engine, positions, metrics)
         streams = Streams(engine)
         commits = await Commits.read(engine)
         floor = await Floor.read(engine)
@@ -101,23 +101,19 @@ async def run(config: Config) -> None:
             clock=time.time,
             metrics=metrics,
         )
-        deletions = await Deletions.read(engine)
-        eraser = Eraser(engine, commits, deletions, metrics)
         batches = Batches(committer, Admission(config.ingest_memory_bytes), metrics)
         stack.push_async_callback(batches.close)
-        housekeeping = [retention.run(), eraser.run(), _watch(engine)]
+        housekeeping = [retention.run()]
         if terms.rules:
             housekeeping.append(retention.run_namespaces())
         if config.cold:
-            cold = Cold(
-                engine,
-                config.cold,
-                after_s=config.cold_after_s,
-                retention_s=terms.longest_s,
-                clock=time.time,
-                metrics=metrics,
-            )
-            housekeeping.append(cold.run())
+            housekeeping.append(_cold(engine, config.cold, config.cold_after_s, terms, metrics).run())
+        if engine.layout.shared:
+            housekeeping.append(commits.follow(time.time))
+        else:
+            deletions = await Deletions.read(engine)
+            eraser = Eraser(engine, commits, deletions, metrics)
+            housekeeping += [eraser.run(), _watch(engine)]
         housekeeping += [_sample(engine, positions, metrics), live.run(), committer.precedence.run()]
         for task in (*housekeeping, committer.run()):
             await stack.enter_async_context(_running(task, stop))
@@ -137,7 +133,10 @@ async def run(config: Config) -> None:
             time_s=config.query_time_s, memory_bytes=config.query_memory_bytes, concurrent=config.query_concurrent
         )
         add_queries(app, engine, limits, registry, live=live, store=store)
-        add_deletions(app, engine, deletions, eraser)
+        if engine.layout.shared:
+            refuse_deletions(app)
+        else:
+            add_deletions(app, engine, deletions, eraser)
         address = await stack.enter_async_context(serve(app, config.listen))
         if tokens is None and address.host not in _LOOPBACK:
             _log.warning("no --token-file: everyone who reaches the address may read and write every log")
@@ -210,6 +209,22 @@ async def _watch(engine: Engine) -> None:
             await asyncio.get_running_loop().create_future()
 
 
+async def _prepare(engine: Engine) -> None:
+    """Have the tables as they are today. Raises `StoreError`."""
+    await schema.create(engine)
+    await migrations.migrate(engine)
+    if engine.has_tier:
+        await moved.prepare(engine)
+    if await arrivals.is_unfinished(engine):
+        _log.warning("an import into the store is not finished: what it lacks is in no answer; see docs/moving.md")
+
+
+def _cold(engine: Engine, tier: Tier, after_s: float, terms: Terms, metrics: Metrics) -> Cold:
+    # `aggregator.config` refuses a tier where servers are the store.
+    here = cast("Embedded", engine)
+    return Cold(here, tier, after_s=after_s, retention_s=terms.longest_s, clock=time.time, metrics=metrics)
+
+
 async def _set_aside(engine: Engine, positions: Positions, metrics: Metrics) -> bool:
     """Whether parts are damaged, so that holes are to be looked for. Then no position is told before that is over."""
     aside = await parts.set_aside(engine)
@@ -251,7 +266,7 @@ async def _sample(engine: Engine, positions: Positions, metrics: Metrics) -> Non
                     metrics.store_bytes.labels(table.name, "cold").set(table.cold_bytes)
                 metrics.store_parts.labels(table.name).set(table.parts)
                 metrics.store_rows.labels(table.name).set(table.rows)
-            metrics.store_free_bytes.set(await disk.free_bytes(engine))
+            metrics.store_free_bytes.set(await engine.free_bytes())
             metrics.sources_holed.set(positions.holes)
         except (StoreError, OSError) as error:
             _log.warning("the store's size could not be read", extra=fields(reason=error))

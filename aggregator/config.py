@@ -10,11 +10,21 @@ import click
 import msgspec
 
 from aggregator.sizing import INGEST_BYTES_MIN, QUERY_BYTES_MIN, sizes
+from aggregator.store.server import names_servers
 from aggregator.store.terms import Rule
 from aggregator.store.tier import REGION, Tier, checked
 from service.logs import log_options
 from service.memory import limit_bytes
-from service.options import ADDRESS, DURATION, SIZE, TOKEN_FILE, Address, config_file_option, refuse_options_before
+from service.options import (
+    ADDRESS,
+    DURATION,
+    SIZE,
+    TOKEN_FILE,
+    Address,
+    config_file_option,
+    refuse_options_before,
+    text_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,6 +42,7 @@ class Config(msgspec.Struct, frozen=True):
 
     listen: Address
     store: str
+    store_password: str
     token_file: Path | None
     retention_s: float
     retention_size_bytes: int | None
@@ -55,9 +66,12 @@ def command(run: Callable[[Config], None]) -> click.Group:
         if ctx.invoked_subcommand is not None:
             refuse_options_before(ctx)
             return
+        if names_servers(values["store"]):
+            _refuse_with_servers(values)
         config = Config(
             listen=values["listen"],
             store=values["store"],
+            store_password=_password(values["store_password_file"]),
             token_file=values["token_file"],
             retention_s=values["retention"],
             retention_size_bytes=values["retention_size"],
@@ -124,6 +138,28 @@ def _credentials(values: Mapping[str, Any]) -> tuple[str, str]:
     return key, secret
 
 
+def _password(file: Path | None) -> str:
+    try:
+        return file.read_text("utf-8").rstrip("\r\n") if file is not None else ""
+    except (OSError, UnicodeDecodeError) as error:
+        reason = text_of(error) if isinstance(error, OSError) else f"{file}: no UTF-8"
+        raise click.BadParameter(reason, param_hint="--store-password-file") from error
+
+
+def _refuse_with_servers(values: Mapping[str, Any]) -> None:
+    """Refuse what would delete out of a store that several aggregators write to, or say where its files lie."""
+    for name, reason in _NOT_WITH_SERVERS.items():
+        if values[name]:
+            option = "--" + name.replace("_", "-")
+            raise click.BadParameter(f"not with ClickHouse servers, which {reason}", param_hint=option)
+
+
+_NOT_WITH_SERVERS: Final = {
+    "retention_size": "keep every record for --retention: shorten that, or give the servers more disk",
+    "retention_namespace": "keep every record for --retention: leave this out, or give those a store of their own",
+    # What is said of a tier (--cold-endpoint and so on) is nothing without this.
+    "cold": "have storage policies of their own: leave this out, and name the bucket there",
+}
 _SETTINGS: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 _HELP: Final = """Take the batches of logboom's agents, keep them in one store, answer queries over HTTP.
 
@@ -161,7 +197,8 @@ STORE: Final = click.option(
     show_envvar=True,
     show_default="chdb://<working directory>/data",
     metavar="URL",
-    help="The store: a directory of the embedded engine, chdb:///absolute/path. Made if there is none.",
+    help="The store: a directory of the embedded engine, chdb:///absolute/path, made if there is none; or servers, "
+    "clickhouse://user@host:8123/database?cluster=name (clickhouses:// with TLS).",
 )
 
 
@@ -234,6 +271,13 @@ COLD: Final = (
 _OPTIONS: Final = (
     _option("--listen", "LOGBOOM_LISTEN", ADDRESS, "127.0.0.1:8080", "Where to listen; port 0 takes a free one."),
     STORE,
+    click.option(
+        "--store-password-file",
+        type=click.Path(path_type=Path),
+        envvar="LOGBOOM_STORE_PASSWORD_FILE",
+        show_envvar=True,
+        help="File with the password of the user in --store, where that names servers.",
+    ),
     click.option(
         "--token-file",
         type=TOKEN_FILE,

@@ -19,6 +19,14 @@ class StoreGoneError(StoreError):
     """The store's directory is not the one that was opened: somebody emptied or replaced it."""
 
 
+class StoreUnreachableError(StoreError):
+    """The store's server does not answer, or an answer broke off; what it was asked may have been done."""
+
+
+class StoreBehindError(StoreUnreachableError):
+    """The replica that was asked lacks what others have."""
+
+
 class StoreFullError(StoreError):
     """The disk is full, or so nearly that the engine does not write any more."""
 

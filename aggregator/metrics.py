@@ -38,6 +38,7 @@ class Metrics:
         self.commit_seconds = histogram("commit_seconds", "From taking a group to having it durable.", _SECONDS)
         self.group_requests = histogram("group_requests", "Requests committed together.", _REQUESTS)
         self.inserts = counter("inserts", "Inserts into the logs table.")
+        self.conflicts = counter("insert_conflicts", "Inserts dropped because another aggregator's came first.")
         self.failures = counter("commit_failures", "Groups that could not be committed, by kind of error.", "kind")
         self.queries_held_s = counter("queries_held_seconds", "Seconds that queries stood still for agents' sake.")
         self.ingest_refused = gauge("ingest_refused", "1 while batches are refused, for this reason; else 0.", "reason")

@@ -27,7 +27,7 @@ from aggregator.metrics import Metrics
 from aggregator.store import coverage, disk, migrations, schema
 from aggregator.store.commits import Commits
 from aggregator.store.deletions import Deletions, State
-from aggregator.store.engine import Engine
+from aggregator.store.embedded import Embedded
 from aggregator.store.eraser import Eraser
 from aggregator.store.floor import Floor
 from aggregator.store.positions import Positions
@@ -148,7 +148,7 @@ async def measure(directory: Path, days: int, size_bytes: int) -> AsyncIterator[
     """Go through ``days``; the store's size is limited to ``size_bytes`` in the second half of them."""
     now = [BEGAN_DAY * DAY_S + 1.0]
     metrics = Metrics(CollectorRegistry())
-    async with Engine.open(f"chdb://{directory / 'store'}", connections=4) as engine:
+    async with Embedded.start(f"chdb://{directory / 'store'}", connections=4) as engine:
         await schema.create(engine)
         await migrations.migrate(engine)
         streams, commits, floor = Streams(engine), await Commits.read(engine), await Floor.read(engine)
@@ -173,7 +173,7 @@ async def measure(directory: Path, days: int, size_bytes: int) -> AsyncIterator[
 
 
 async def _a_day(  # noqa: PLR0917 - what a day needs
-    engine: Engine,
+    engine: Embedded,
     committer: Committer,
     retention: Retention,
     deletions: Deletions,
@@ -202,7 +202,7 @@ async def _a_day(  # noqa: PLR0917 - what a day needs
     return await _look(engine, day, most)
 
 
-async def _look(engine: Engine, day: int, most: int) -> Day:
+async def _look(engine: Embedded, day: int, most: int) -> Day:
     (kept,) = await engine.rows(
         f"SELECT toUInt64(uniqExactIf(toDate32(ts), {IS_RECORD})) AS days, "  # noqa: S608 - own words
         "toUInt64(uniqExactIf(toDate32(ts), startsWith(namespace, 'kube-'))) AS kube_days, "

@@ -65,6 +65,7 @@ VARIABLES: Final = frozenset(
         "ROTATION_FILES",
         "RULES",
         "STORE",
+        "STORE_PASSWORD_FILE",
         "TOKEN_FILE",
     )
 )

@@ -87,6 +87,17 @@ def add_deletions(app: web.Application, engine: Engine, deletions: Deletions, er
     app.router.add_delete("/delete/{id}", handlers.cancel)
 
 
+def refuse_deletions(app: web.Application) -> None:
+    """Put ``/delete`` into ``app`` of a store that nothing can be deleted from."""
+
+    async def refuse(_: web.Request) -> web.Response:
+        hint = "docs/cluster.md says how to blank records out on the servers; --retention drops whole days"
+        raise RefusedError(501, Refusal("records that ClickHouse servers store cannot be deleted", hint=hint))
+
+    app.router.add_route("*", "/delete", refuse)
+    app.router.add_route("*", "/delete/{id}", refuse)
+
+
 class DeletionHandlers:
     """The handlers; own nothing."""
 

@@ -1,8 +1,8 @@
 """What the engine's failures are in HTTP, naming the limit and the remedy.
 
 504 the time is over; 413 the answer, or what has to be read or held for it, is too large: asking the same again will
-not help; 400 the expression is none; 503 somebody ended the query or took the store away, or the cold tier is
-away, or all that runs needs too much memory together. What is not foreseen here is a bug, and a 500.
+not help; 400 the expression is none; 503 somebody ended the query or took the store away, or the cold tier or
+the servers are away, or all that runs needs too much memory together. What is not foreseen here is a bug, and a 500.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from aggregator.errors import (
     StoreError,
     StoreGoneError,
     StoreMemoryError,
+    StoreUnreachableError,
 )
 from aggregator.logql.compiler.words import one_line_dots
 from aggregator.logql.pipeline.stages import StageError
@@ -46,6 +47,8 @@ def refused(error: StoreError, limits: Limits) -> RefusedError | None:
     if isinstance(error, StoreColdError):
         hint = "ask for newer days only, or try again later"
         return RefusedError(503, Refusal(_COLD, "start", hint), {"Retry-After": "10"})
+    if isinstance(error, StoreUnreachableError):
+        return RefusedError(503, Refusal("the store does not answer", hint="try again later"), {"Retry-After": "5"})
     return _over_limits(error, limits) or _unanswerable(error)
 
 

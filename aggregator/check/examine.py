@@ -9,7 +9,7 @@ import msgspec
 from aggregator.check.report import Report
 from aggregator.errors import StoreError
 from aggregator.store import coverage, parts
-from aggregator.store.engine import Engine
+from aggregator.store.embedded import Embedded
 from aggregator.store.migrations import version
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ async def examine(url: str, progress: Callable[[int, int], None], tier: Tier | N
     """
     if tier is not None:
         tier = msgspec.structs.replace(tier, cache_bytes=0)  # what is read here is read once
-    async with Engine.open(url, connections=1, make=False, tier=tier) as engine:
+    async with Embedded.start(url, connections=1, make=False, tier=tier) as engine:
         if engine.aside.parts:
             raise StoreError("the cold tier is away, or was when the aggregator ran last: start that, then check again")
         schema = await version(engine)

@@ -19,18 +19,25 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from aggregator.errors import QueryMemoryError, StoreBusyError, StoreError, StoreFullError, StoreGoneError
-from aggregator.ingest.plan import Plan, plan
-from aggregator.ingest.pods import PodStreams
+from aggregator.errors import (
+    QueryMemoryError,
+    StoreBusyError,
+    StoreError,
+    StoreFullError,
+    StoreGoneError,
+    StoreUnreachableError,
+)
 from aggregator.ingest.precedence import Precedence
-from aggregator.store.schema import LOGS
-from aggregator.store.terms import Kept, moment
+from aggregator.ingest.sharing import Sharing
+from aggregator.ingest.storing import Storing
+from aggregator.store.terms import moment
 from service.logs import fields
 from wire.batch import Batch, Chunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from aggregator.ingest.plan import Plan
     from aggregator.metrics import Metrics
     from aggregator.store.commits import Commits
     from aggregator.store.engine import Engine
@@ -65,7 +72,7 @@ RETRY_FULL_S: Final = 30
 REFUSED_S: Final = 90.0
 
 # These say nothing about the requests in the group.
-_STORE_WIDE: Final = (StoreFullError, StoreGoneError, StoreBusyError, QueryMemoryError)
+_STORE_WIDE: Final = (StoreFullError, StoreGoneError, StoreBusyError, StoreUnreachableError, QueryMemoryError)
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -136,16 +143,14 @@ class Committer:
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._engine = engine
-        self._positions = positions
-        self._streams = streams
-        self._commits = commits
+        storing = Sharing if engine.layout.shared else Storing
+        self._storing = storing(
+            engine, positions, streams, commits, terms=terms, floor=floor, metrics=metrics, clock=clock
+        )
         self._terms = terms
         self._floor = floor
         self._metrics = metrics
-        self._clock = clock
         self.precedence = Precedence(engine, metrics)
-        self._pods = PodStreams()
         self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
         self._waiting_rows = 0
@@ -248,7 +253,7 @@ class Committer:
         self._metrics.group_requests.observe(len(group))
         try:
             with self._metrics.commit_seconds.time():
-                planned = await self._store([waiting.batch for waiting in group])
+                planned = await self._storing.store([waiting.batch for waiting in group])
         except StoreError as error:
             self._fail(group, error)
         except Exception as error:  # noqa: BLE001 - a bug that some request brings out must not end everyone's commits
@@ -256,23 +261,6 @@ class Committer:
             self._fail(group, error)
         else:
             self._succeed(group, planned)
-
-    async def _store(self, batches: Sequence[Batch]) -> Plan:
-        sources = dict.fromkeys(chunk.source for batch in batches for chunk in batch.chunks)
-        committed = await self._positions.of(sources)
-        now_s = self._clock()
-        kept = Kept(self._terms, now_s, self._floor.at_ns)
-        behind, held = self._positions.behind(sources), self._positions.held(sources)
-        now_ns = int(now_s * 1e9)
-        planned = await asyncio.to_thread(plan, batches, committed, self._pods, kept, now_ns, behind=behind, held=held)
-        for insert in planned.inserts:
-            await self._streams.write(insert.day, insert.streams)
-            rows = self._commits.stamp(insert.rows, self._clock())
-            await self._engine.insert(LOGS, rows)
-            self._commits.stored(insert.day, rows)
-            self._metrics.inserts.inc()
-        self._positions.committed(planned.reached, planned.behind)
-        return planned
 
     def _succeed(self, group: Sequence[_Waiting], planned: Plan) -> None:
         if self._failed is not None:
@@ -310,9 +298,7 @@ class Committer:
             _log.warning("records jump between days; some are put off", extra=found)
 
     def _fail(self, group: Sequence[_Waiting], error: Exception) -> None:
-        # An insert that failed may yet be in the store, and so may inserts before it.
-        self._positions.forget(chunk.source for waiting in group for chunk in waiting.batch.chunks)
-        self._streams.forget()
+        self._storing.forget(chunk.source for waiting in group for chunk in waiting.batch.chunks)
         told = _unavailable(error)
         why = _why(error)
         self._failed = (time.monotonic(), why, str(error) if why is Refused.FAILED else told.reason)
@@ -346,6 +332,8 @@ def _unavailable(error: Exception) -> Unavailable:
             return Unavailable("the store's disk is full, but for its reserve", _MAKE_ROOM, RETRY_FULL_S)
         case StoreGoneError():
             return Unavailable(str(error), "send again when it was restarted", RETRY_FULL_S)
+        case StoreUnreachableError():
+            return Unavailable("the store does not answer", "send again later", RETRY_S)
         case StoreBusyError() | QueryMemoryError():
             return Unavailable("the store is catching up", "send again later", RETRY_S)
         case _:

@@ -17,7 +17,7 @@ from aggregator.store.streams import Stream
 from wire.batch import Chunk
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
@@ -33,11 +33,12 @@ INSERTS_MAX: Final = 64
 
 
 class Insert(msgspec.Struct, frozen=True):
-    """One insert into ``logs``: rows of one ``day``, and their streams, to be written before them."""
+    """One insert into ``logs``: rows of one ``day`` and ``shard``, and their streams, to be written before them."""
 
     day: int
     streams: tuple[Stream, ...]
     rows: pa.RecordBatch
+    shard: int = 0
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -72,11 +73,13 @@ def plan(
     *,
     behind: Mapping[bytes, int] = MappingProxyType({}),
     held: Mapping[bytes, Sequence[Stretch]] = MappingProxyType({}),
+    shard_of: Callable[[Chunk], int] = lambda _: 0,
 ) -> Plan:
     """The plan for ``batches``, given the ``committed`` positions of all their sources.
 
     Rows that are not among what is ``kept`` count as reached but are not stored. ``behind``: the position of the last
-    row of sources that are committed beyond it. ``held``: what sources with holes have behind each.
+    row of sources that are committed beyond it. ``held``: what sources with holes have behind each. ``shard_of``: the
+    shard that a chunk's rows go to; the same one for all chunks of a pod.
     """
     trimmed = trim(batches, committed, now_ns, held)
     reached = {**committed, **trimmed.reached}
@@ -97,8 +100,13 @@ def plan(
     new = int(np.count_nonzero(stored & ~rows.markers))
     expired = int(np.count_nonzero(~young & ~rows.markers))
     below = int(np.count_nonzero(young & ~above & ~rows.markers))
+    shards = np.array([shard_of(piece.chunk) for piece in trimmed.pieces], np.int64)[rows.piece]
     return Plan(
-        tuple(_insert(number, day, rows, order, streams) for number, day in enumerate(order.days[:INSERTS_MAX])),
+        tuple(
+            _insert(day, shard, rows, (order.insert == number) & (shards == shard), streams)
+            for number, day in enumerate(order.days[:INSERTS_MAX])
+            for shard in np.unique(shards[order.insert == number]).tolist()
+        ),
         reached,
         _behind({**stood, **last}, reached, held),
         trimmed.refused,
@@ -138,15 +146,19 @@ def _keep(
 
 
 def _insert(
-    number: int, day: int, rows: rows_of.Rows, order: rows_of.Order, streams: Sequence[tuple[Stream, Stream]]
+    day: int,
+    shard: int,
+    rows: rows_of.Rows,
+    chosen: npt.NDArray[np.bool_],
+    streams: Sequence[tuple[Stream, Stream]],
 ) -> Insert:
-    chosen = order.insert == number
     whole = bool(chosen.all())
     seen = np.zeros(2 * len(streams), np.bool_)
     seen[(2 * rows.piece + rows.stderr)[chosen & ~rows.markers]] = True
     both = [streams[which // 2][which % 2] for which in np.flatnonzero(seen).tolist()]
     used = {stream.number: stream for stream in both}
-    return Insert(day, tuple(used.values()), rows.columns if whole else rows.columns.filter(columns.mask(chosen)))
+    kept = rows.columns if whole else rows.columns.filter(columns.mask(chosen))
+    return Insert(day, tuple(used.values()), kept, shard)
 
 
 def _cut(

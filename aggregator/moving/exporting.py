@@ -21,7 +21,7 @@ from aggregator.moving.place import Place, digest, write_into
 from aggregator.moving.told import Exported
 from aggregator.store import contents, migrations, parquet, parts, schema
 from aggregator.store.contents import KINDS, POSITIONS, RECORDS, Column, Content, Kind, Sum
-from aggregator.store.engine import Engine, directory_of
+from aggregator.store.embedded import Embedded
 from aggregator.store.ranges import Range, cut
 
 if TYPE_CHECKING:
@@ -49,19 +49,19 @@ async def export(url: str, directory: Path, file_bytes: int, show: Show) -> Expo
     ``file_bytes``: of a file's rows before compression. ``show`` is told what is being done, how much of it is, and of
     how much. Raises `StoreError`, `MovingError`, OSError.
     """
-    async with Engine.open(url, connections=2, make=False) as engine:
+    async with Embedded.start(url, connections=2, make=False) as engine:
         with write_into(directory) as place:
             await schema.create(engine)
             await migrations.migrate(engine)
             await contents.settle(engine, lambda count: show(_DELETING, 0, count))
             await contents.freeze(engine)
-            return await _Export(engine, place, schema.identity(directory_of(url)), file_bytes, show).run()
+            return await _Export(engine, place, engine.identity, file_bytes, show).run()
 
 
 class _Export:
     """One run. Owns nothing."""
 
-    def __init__(self, engine: Engine, place: Place, store: str, file_bytes: int, show: Show) -> None:
+    def __init__(self, engine: Embedded, place: Place, store: str, file_bytes: int, show: Show) -> None:
         self._engine = engine
         self._place = place
         self._store = store

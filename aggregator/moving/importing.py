@@ -20,12 +20,12 @@ from aggregator.moving import verifying
 from aggregator.moving.overlap import absent, edges, lacking
 from aggregator.moving.place import read_from
 from aggregator.moving.told import Imported
-from aggregator.store import arrivals, contents, disk, migrations, schema
+from aggregator.store import arrivals, contents, migrations, schema
 from aggregator.store.arrivals import Begun, Stand
 from aggregator.store.columns import mask
 from aggregator.store.contents import ASKED, FLOOR, LABELS, PODS_SEEN, POSITIONS, RECORDS, Sum
 from aggregator.store.deletions import Deletion, Deletions, State
-from aggregator.store.engine import Engine
+from aggregator.store.embedded import Embedded
 from aggregator.store.schema import FLOORS, LOGS, PODS, STREAMS
 from service.memory import limit_bytes
 
@@ -65,7 +65,7 @@ async def bring(url: str, directory: Path, show: Show, *, merge: bool = False) -
                 f"{schema.VERSION}); run that version"
             )
         await asyncio.to_thread(_refuse_damaged, place, manifest, show)
-        async with Engine.open(url, connections=2) as engine:
+        async with Embedded.start(url, connections=2) as engine:
             try:
                 return await _Import(engine, url, place, manifest, show, merge=merge).run()
             except StoreFullError as error:
@@ -98,7 +98,9 @@ def _refuse_damaged(place: Place, manifest: Manifest, show: Show) -> None:
 class _Import:
     """One run. Owns nothing."""
 
-    def __init__(self, engine: Engine, url: str, place: Place, manifest: Manifest, show: Show, *, merge: bool) -> None:
+    def __init__(
+        self, engine: Embedded, url: str, place: Place, manifest: Manifest, show: Show, *, merge: bool
+    ) -> None:
         self._engine = engine
         self._url = url
         self._place = place
@@ -163,7 +165,7 @@ class _Import:
     async def _check_space(self) -> None:
         """Refuse to begin what will hardly fit: files take about as much in the store."""
         needed = sum(file.bytes for file in self._manifest.files) if not self._merge else 0
-        free = await disk.free_bytes(self._engine)
+        free = await self._engine.free_bytes()
         if needed > free:
             raise MovingError(
                 f"the import needs about {needed >> 20:,} MiB, and the store's disk has {free >> 20:,} MiB left: "

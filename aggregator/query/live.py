@@ -89,7 +89,7 @@ class Live:
         waiting_bytes: int = WAITING_BYTES_MAX,
     ) -> None:
         """``waiting_bytes``: what waits for one reader."""
-        self.cursors = Cursors(schema.identity(engine.path))
+        self.cursors = Cursors(engine.identity)
         self.scanned = Scanned()
         self._engine = engine
         self._commits = commits

@@ -1,8 +1,15 @@
-"""Where records live: ClickHouse, embedded as chDB.
+"""Where records live: ClickHouse, embedded as chDB, or servers.
 
+engine      what is asked of an engine: statements, streams of results, inserts
+layout      which tables there are, and where
+server      the address of ClickHouse servers
+clickhouse  servers as the engine, through the official client
+arrow       an answer of a server, cut where its blocks end
+embedded    the engine inside this process: connections, threads, statements, inserts
+running     a query that runs there: its pieces, its end
+memory      rows in memory as something the embedded engine selects from
 directory   whether it is a store's, which process holds it, whether it is still there
 opening     what a directory needs before the engine opens it
-engine      connections, threads, statements with bound parameters, streams of results, inserts
 bounds      what bounds a query in the engine, and which gives way
 scanned     what statements read
 parameters  values into the text form the engine binds from
@@ -11,6 +18,7 @@ schema      the tables, what is in them and why; the store's identity
 migrations  tables of older versions into today's
 streams     labels to stream ids; which streams are already written
 commits     the order of inserts, and who hears of them
+chains      the order of inserts of several aggregators, and one look at where sources stand in it
 positions   committed positions, cached and looked up
 columns     numpy arrays and strings as Arrow columns
 terms       how long what is kept

@@ -18,7 +18,7 @@ from aggregator.logql.compiler.statement import Parameters
 from aggregator.store import columns
 from aggregator.store.contents import LIMITS, RECORDS, Sum, hashed
 from aggregator.store.ranges import Key, Range
-from aggregator.store.schema import DATABASE, FRAMING_UNKNOWN, IS_RECORD, LOGS, STREAMS
+from aggregator.store.schema import FRAMING_UNKNOWN, IS_RECORD, LOGS, STREAMS
 from wire.batch import SOURCE_BYTES
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from aggregator.logql.compiler.statement import Value
     from aggregator.store.engine import Engine
 
-IMPORTS: Final = f"{DATABASE}.imports"
+IMPORTS: Final = "imports"
 _CREATE: Final = f"""CREATE TABLE IF NOT EXISTS {IMPORTS} (
     number UInt32,
     version UInt64,
@@ -167,11 +167,10 @@ async def read(engine: Engine) -> tuple[Begun, Stand] | None:
 
 async def is_unfinished(engine: Engine) -> bool:
     """Whether an import into the store was begun and is not over. Raises `StoreError`."""
-    database, name = IMPORTS.split(".")
     found = await engine.rows(
         "SELECT name AS number FROM system.tables WHERE database = {database:String} AND name = {name:String}",
         _Number,
-        {"database": database, "name": name},
+        {"database": engine.layout.database, "name": IMPORTS},
     )
     last = await read(engine) if found else None
     return last is not None and not last[0].is_over

@@ -17,7 +17,8 @@ _SLOW_BLOCK_ROWS: Final = 512
 _SLOW_EXPRESSION_CHARACTERS: Final = 512
 # While an insert runs, queries stand still, block by block: the higher number gives way. But not for longer than so
 # many milliseconds a block: they come to their end however much is inserted, and can be ended at any time.
-FIRST: Final = "priority=1"
+_PRIORITY_INSERTS: Final = 1
+FIRST: Final = f"priority={_PRIORITY_INSERTS}"
 _PRIORITY_QUERIES: Final = 2
 YIELD_MS: Final = 500
 
@@ -46,10 +47,15 @@ def limited(sql: str, mark: str, limits: Limits, parameters: Mapping[str, object
     return f"{sql}\nSETTINGS " + ", ".join(f"{name}={value}" for name, value in settings.items())
 
 
-def in_one_part(rows: int) -> str:
+def in_one_part(rows: int) -> dict[str, int]:
     """The settings with which an insert of up to ``rows`` rows, all of one partition, is one block, hence one part."""
-    return (
-        f"max_insert_threads=1, max_block_size={rows}, max_insert_block_size={rows}, "
-        f"min_insert_block_size_rows={rows}, min_insert_block_size_bytes=0, "
-        f"max_partitions_per_insert_block=1, async_insert=0, {FIRST}"
-    )
+    return {
+        "max_insert_threads": 1,
+        "max_block_size": rows,
+        "max_insert_block_size": rows,
+        "min_insert_block_size_rows": rows,
+        "min_insert_block_size_bytes": 0,
+        "max_partitions_per_insert_block": 1,
+        "async_insert": 0,
+        "priority": _PRIORITY_INSERTS,
+    }

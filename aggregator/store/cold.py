@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aggregator.metrics import Metrics
-    from aggregator.store.engine import Engine
+    from aggregator.store.embedded import Embedded
     from aggregator.store.tier import Tier
 
 _log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Cold:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Embedded,
         tier: Tier,
         *,
         after_s: float,
@@ -182,9 +182,8 @@ class Cold:
         return True
 
     async def _parts(self, condition: str) -> list[_Part]:
-        database, name = LOGS.split(".")
         return await self._engine.rows(
-            "SELECT toInt32(partition_id) AS day, name, bytes_on_disk AS bytes, path FROM system.parts "  # noqa: S608 - own words
-            f"WHERE database = '{database}' AND table = '{name}' AND active AND {condition} ORDER BY day, name",
+            "SELECT toInt32(partition_id) AS day, name, bytes_on_disk AS bytes, path "  # noqa: S608 - own words
+            f"FROM {self._engine.layout.parts} WHERE table = '{LOGS}' AND {condition} ORDER BY day, name",
             _Part,
         )

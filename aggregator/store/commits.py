@@ -7,6 +7,7 @@ of everything that was ever stored, and "up to this commit" says exactly what.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
     from aggregator.store.engine import Engine
 
+# Where other aggregators store as well, what they stamp is seen by then; what comes later no tail sees.
+SETTLED_S: Final = 5.0
+_FOLLOW_EVERY_S: Final = 1.0
 # It is asked once, at the start, of the projection: of every source of every part.
 _LAST_LIMITS: Final = Limits(time_s=120.0)
 
@@ -66,6 +70,16 @@ class Commits:
     def listen(self, listener: Callable[[Commit], None]) -> None:
         """Have ``listener`` called for every commit from now on, at once; it must not raise or wait."""
         self._listener = listener
+
+    async def follow(self, clock: Callable[[], float]) -> None:
+        """Tell of what every aggregator stores, for ever: of what was stamped `SETTLED_S` ago, each second."""
+        while True:
+            await asyncio.sleep(_FOLLOW_EVERY_S)
+            at_ms = int((clock() - SETTLED_S) * 1000)
+            if at_ms > self.last_ms:
+                commit, self.last_ms = Commit(self.last_ms, at_ms), at_ms
+                if self._listener is not None:
+                    self._listener(commit)
 
     def stamp(self, rows: pa.RecordBatch, now_s: float) -> pa.RecordBatch:
         """``rows`` with the time of the insert that comes next."""

@@ -13,7 +13,7 @@ import msgspec
 
 from aggregator.store import erasure
 from aggregator.store.engine import Limits
-from aggregator.store.schema import DATABASE, DELETIONS, FLOORS, LOGS, PODS, STREAMS
+from aggregator.store.schema import DELETIONS, FLOORS, LOGS, PODS, STREAMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -178,8 +178,8 @@ async def sizes(engine: Engine) -> dict[tuple[str, str], int]:
     found: dict[tuple[str, str], int] = {}
     for name, table in _ON_DISK.items():
         rows = await engine.rows(
-            "SELECT partition AS day, toUInt64(sum(data_compressed_bytes)) AS bytes FROM system.parts "  # noqa: S608 - own words
-            f"WHERE active AND database = '{DATABASE}' AND concat(database, '.', table) = '{table}' GROUP BY day",
+            "SELECT partition AS day, toUInt64(sum(data_compressed_bytes)) AS bytes "  # noqa: S608 - own words
+            f"FROM {engine.layout.parts} WHERE table = '{table}' GROUP BY day",
             _Size,
         )
         found |= {(name, row.day): row.bytes for row in rows}

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from aggregator.errors import DeletionsFullError
 from aggregator.store import columns
-from aggregator.store.schema import DATABASE, DELETIONS, LOGS
+from aggregator.store.schema import DELETIONS, LOGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,7 +164,7 @@ async def replaced_parts(engine: Engine) -> tuple[str, ...]:
     """Directories of ``logs`` that the engine has replaced by others, and not removed yet. Raises `StoreError`."""
     on_disk = await _on_disk(engine)
     active = await engine.rows(
-        f"SELECT name FROM system.parts WHERE active AND concat(database, '.', table) = '{LOGS}'",  # noqa: S608 - own words
+        f"SELECT name FROM {engine.layout.parts} WHERE table = '{LOGS}'",  # noqa: S608 - own words
         _Part,
     )
     return tuple(sorted(on_disk - {part.name for part in active}))
@@ -176,9 +176,8 @@ async def remaining(engine: Engine, parts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 async def _on_disk(engine: Engine) -> set[str]:
-    table = LOGS.removeprefix(f"{DATABASE}.")
     (found,) = await engine.rows(
-        f"SELECT data_paths FROM system.tables WHERE database = '{DATABASE}' AND name = '{table}'",  # noqa: S608 - own words
+        f"SELECT data_paths FROM system.tables WHERE database = '{engine.layout.database}' AND name = '{LOGS}'",  # noqa: S608 - own words
         _Paths,
     )
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from aggregator.store.moved import IS_LOCAL
-from aggregator.store.schema import DATABASE, IS_RECORD, LOGS
-from aggregator.store.tier import DISK
+from aggregator.store.moved import IS_LOCAL, is_cold
+from aggregator.store.schema import IS_RECORD, LOGS
 
 if TYPE_CHECKING:
     from aggregator.store.engine import Engine
@@ -32,18 +29,13 @@ class Table(msgspec.Struct):
 
 async def tables(engine: Engine) -> list[Table]:
     """Every table that has parts. Raises `StoreError`."""
-    markers = f"(SELECT count() FROM {LOGS} WHERE NOT {IS_RECORD} AND {IS_LOCAL})"  # noqa: S608 - own words
+    layout, cold = engine.layout, is_cold(engine)
+    local = IS_LOCAL if engine.has_tier else "1"
+    markers = f"(SELECT count() FROM {LOGS} WHERE NOT {IS_RECORD} AND {local})"  # noqa: S608 - own words
     return await engine.rows(
-        "SELECT table AS name, count() AS parts, "  # noqa: S608 - own words
-        f"toUInt64(sum(rows) - if(concat(database, '.', table) = '{LOGS}', {markers}, 0)) AS rows, "
-        f"sumIf(bytes_on_disk, disk_name != '{DISK}') AS bytes, "
-        f"sumIf(bytes_on_disk, disk_name = '{DISK}') AS cold_bytes "
-        f"FROM system.parts WHERE database = '{DATABASE}' AND active GROUP BY database, table",
+        f"SELECT if(table = '{layout.logs}', '{LOGS}', table) AS name, count() AS parts, "  # noqa: S608 - own words
+        f"toUInt64(sum(rows) - if(name = '{LOGS}', {markers}, 0)) AS rows, "
+        f"sumIf(bytes_on_disk, NOT {cold}) AS bytes, sumIf(bytes_on_disk, {cold}) AS cold_bytes "
+        f"FROM {layout.parts} GROUP BY table",
         Table,
     )
-
-
-async def free_bytes(engine: Engine) -> int:
-    """Bytes left to the store on its disk."""
-    found = await asyncio.to_thread(os.statvfs, engine.path)
-    return found.f_bavail * found.f_frsize

@@ -27,7 +27,7 @@ import pyarrow as pa
 
 from aggregator.store import columns
 from aggregator.store.engine import INSERT_ROWS_MAX, Limits
-from aggregator.store.schema import DATABASE, FRAMING_UNKNOWN, IS_RECORD, LOGS, MARKER_NAMESPACE, MARKER_STREAM
+from aggregator.store.schema import FRAMING_UNKNOWN, IS_RECORD, LOGS, MARKER_NAMESPACE, MARKER_STREAM
 from aggregator.store.terms import day_name
 from wire.batch import SOURCE_BYTES
 
@@ -209,7 +209,7 @@ async def look(engine: Engine, mark: str) -> Mutation:
     (found,) = await engine.rows(
         "SELECT toUInt64(count()) AS open, toUInt64(sum(parts_to_do)) AS parts_left, "  # noqa: S608 - own words
         "any(latest_fail_reason) AS problem "
-        f"FROM system.mutations WHERE database = '{DATABASE}' AND position(command, {{mark:String}}) > 0 "
+        f"FROM system.mutations WHERE database = '{engine.layout.database}' AND position(command, {{mark:String}}) > 0 "
         "AND NOT is_done AND NOT is_killed",
         Mutation,
         {"mark": mark},
@@ -220,7 +220,8 @@ async def look(engine: Engine, mark: str) -> Mutation:
 async def unfinished(engine: Engine) -> list[str]:
     """The text of every mutation that is not done. Raises `StoreError`."""
     rows = await engine.rows(
-        f"SELECT command FROM system.mutations WHERE database = '{DATABASE}' AND NOT is_done AND NOT is_killed",  # noqa: S608 - own words
+        "SELECT command FROM system.mutations WHERE NOT is_done AND NOT is_killed "  # noqa: S608 - own words
+        f"AND database = '{engine.layout.database}'",
         _Command,
     )
     return [row.command for row in rows]

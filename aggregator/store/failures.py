@@ -23,6 +23,7 @@ from aggregator.errors import (
     StoreFullError,
     StoreLockedError,
     StoreMemoryError,
+    StoreUnreachableError,
 )
 
 _TYPES: Final[dict[int, type[StoreError]]] = {
@@ -44,6 +45,24 @@ _TYPES: Final[dict[int, type[StoreError]]] = {
     427: QueryRegexError,  # CANNOT_COMPILE_REGEXP
     499: StoreColdError,  # S3_ERROR
 }
+# What it is of servers, which ask one another, and Keeper, and may have disks in buckets of their own.
+_TYPES_OF_SERVERS: Final = _TYPES | dict.fromkeys(
+    (
+        198,  # DNS_ERROR
+        209,  # SOCKET_TIMEOUT
+        210,  # NETWORK_ERROR
+        225,  # NO_ZOOKEEPER
+        242,  # TABLE_IS_READ_ONLY: its replica has lost Keeper
+        279,  # ALL_CONNECTION_TRIES_FAILED
+        285,  # TOO_FEW_LIVE_REPLICAS
+        286,  # UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE
+        289,  # REPLICA_IS_NOT_IN_QUORUM
+        319,  # UNKNOWN_STATUS_OF_INSERT
+        499,  # S3_ERROR
+        999,  # KEEPER_EXCEPTION
+    ),
+    StoreUnreachableError,
+)
 _MEMORY_LIMIT: Final = 241
 # How the message begins where the limit is that of the whole process; the second is that of older engines.
 _OF_ALL: Final = ("(total) memory limit", "Memory limit (total)")
@@ -53,8 +72,8 @@ _CANNOT_OPEN_FILE: Final = 76
 _NO_SPACE: Final = "No space left on device"
 
 
-def failure(error: BaseException) -> StoreError:
-    """The exception of ours that says what ``error``, raised by the engine, means."""
+def failure(error: BaseException, *, of_servers: bool = False) -> StoreError:
+    """The exception of ours that says what ``error`` means, raised by the engine; ``of_servers``: by one of those."""
     text = str(error)
     match = re.search(r"Code: (\d+)\. (?:DB::)?(?:Exception: )?(.*)", text, re.DOTALL)
     code, message = (int(match[1]), match[2].strip()) if match else (0, text)
@@ -63,8 +82,9 @@ def failure(error: BaseException) -> StoreError:
     if code in _TOO_LONG and message.startswith(_TOO_LONG[code]):
         return QueryLengthError(message, code)
     # The code first: a text may quote what a user wrote.
-    if code in _TYPES:
-        return _TYPES[code](message, code)
+    types = _TYPES_OF_SERVERS if of_servers else _TYPES
+    if code in types:
+        return types[code](message, code)
     if _NO_SPACE in text:
         return StoreFullError(message, code)
     if code == _CANNOT_OPEN_FILE and "lock" in text.lower():

@@ -39,6 +39,8 @@ class _Table(msgspec.Struct):
 async def migrate(engine: Engine) -> None:
     """Bring the tables of an open store to `schema.VERSION`. Raises `StoreError`, also where they are newer."""
     found = await version(engine)
+    if engine.layout.shared and found < VERSION:
+        raise StoreError(f"servers have had no schema {found} of ours; the comment of {LOGS} was changed by somebody")
     if found > VERSION:
         raise StoreError(
             f"the store was written by a newer logboom (schema {found}, this one knows up to {VERSION}); "
@@ -55,17 +57,17 @@ async def migrate(engine: Engine) -> None:
 
 async def version(engine: Engine) -> int:
     """The version of the tables. Raises `StoreError` where there are none, or where their comment says none."""
-    database, name = LOGS.split(".")
+    database, name = engine.layout.database, engine.layout.logs
     tables = await engine.rows(
         "SELECT comment FROM system.tables WHERE database = {database:String} AND name = {name:String}",
         _Table,
         {"database": database, "name": name},
     )
     if not tables:
-        raise StoreError(f"the store has no table {LOGS}")
+        raise StoreError(f"the store has no table {database}.{name}")
     if not tables[0].comment:
         return 1
     match = re.fullmatch(COMMENT.format(r"(\d{1,9})"), tables[0].comment)
     if match is None:
-        raise StoreError(f"the comment of {LOGS} does not say its version: {tables[0].comment!r}")
+        raise StoreError(f"the comment of {database}.{name} does not say its version: {tables[0].comment!r}")
     return int(match[1])

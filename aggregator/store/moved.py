@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from aggregator.store.schema import DATABASE, LOGS
+from aggregator.store.schema import LOGS
 from aggregator.store.tier import DISK, MERGE_TREE, POLICY
 
 if TYPE_CHECKING:
+    from aggregator.store.embedded import Embedded
     from aggregator.store.engine import Engine
 
-MOVED: Final = f"{DATABASE}.moved"
+MOVED: Final = "moved"
 # The condition on a row of ``logs`` to lie on the local disk: such parts are not even looked into.
 IS_LOCAL: Final = f"_disk_name != '{DISK}'"
 
@@ -33,13 +34,18 @@ SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_aft
 )
 
 
+def is_cold(engine: Engine) -> str:
+    """The condition on a part in ``system.parts`` to lie in the tier; a server may have any disk of that name."""
+    return f"(disk_name = '{DISK}')" if engine.has_tier else "false"
+
+
 async def prepare(engine: Engine) -> None:
     """Give the tables of an open store what they need for the tier. Raises `StoreError`."""
     for statement in _STATEMENTS:
         await engine.execute(statement)
 
 
-async def note(engine: Engine, day: int) -> None:
+async def note(engine: Embedded, day: int) -> None:
     """Write down what the local parts of ``day`` (days since 1970-01-01) say of their sources. Raises `StoreError`."""
     await engine.apart(
         f"INSERT INTO {MOVED} SELECT toDate32({day}), source, max(position), max(committed_at) FROM {LOGS} "  # noqa: S608 - own words

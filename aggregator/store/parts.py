@@ -62,7 +62,7 @@ async def broken(engine: Engine, parts: list[Part]) -> AsyncIterator[Broken | No
     for part in parts:
         # A part's name is made by the engine of digits and underscores.
         answers = await engine.told(
-            f"CHECK TABLE {DATABASE}.{part.table} PART '{part.name}' SETTINGS check_query_single_value_result = 0",
+            f"CHECK TABLE {part.table} PART '{part.name}' SETTINGS check_query_single_value_result = 0",
             _Check,
         )
         reasons = [answer.message for answer in answers if not answer.is_passed]

@@ -19,9 +19,9 @@ import msgspec
 from aggregator.errors import StoreError
 from aggregator.store import erasure
 from aggregator.store.erasure import Going
-from aggregator.store.schema import DATABASE, IS_RECORD, LOGS, STREAMS
+from aggregator.store.moved import is_cold
+from aggregator.store.schema import IS_RECORD, LOGS, STREAMS
 from aggregator.store.terms import day_name, moment, oldest_day
-from aggregator.store.tier import DISK
 from service.logs import fields
 from wire.batch import DAY_NS
 
@@ -208,18 +208,19 @@ class Retention:
 
     async def _days(self) -> list[_Day]:
         """Every day that has records or labels, oldest first, with its bytes on disk."""
+        layout = self._engine.layout
         return await self._engine.rows(
-            "SELECT toInt32(toDate32(partition)) AS day, sum(bytes_on_disk) AS bytes FROM system.parts "  # noqa: S608 - own words
-            f"WHERE active AND concat(database, '.', table) IN ('{LOGS}', '{STREAMS}') GROUP BY day "
+            "SELECT toInt32(toDate32(partition)) AS day, sum(bytes_on_disk) AS bytes "  # noqa: S608 - own words
+            f"FROM {layout.parts} WHERE table IN ('{layout.logs}', '{STREAMS}') GROUP BY day "
             # What has something in the cold tier is left to `aggregator.store.cold`: here inserts would wait for it.
-            f"HAVING countIf(disk_name = '{DISK}') = 0 ORDER BY day",
+            f"HAVING countIf({is_cold(self._engine)}) = 0 ORDER BY day",
             _Day,
         )
 
     async def _size(self) -> int:
         (found,) = await self._engine.rows(
-            "SELECT toInt32(0) AS day, toUInt64(sum(bytes_on_disk)) AS bytes FROM system.parts "  # noqa: S608 - own words
-            f"WHERE active AND database = '{DATABASE}' AND disk_name != '{DISK}'",
+            "SELECT toInt32(0) AS day, toUInt64(sum(bytes_on_disk)) AS bytes "  # noqa: S608 - own words
+            f"FROM {self._engine.layout.parts} WHERE NOT {is_cold(self._engine)}",
             _Day,
         )
         return found.bytes
@@ -227,13 +228,13 @@ class Retention:
     async def _drop(self, day: _Day, reason: str) -> None:
         """Drop a day, records before labels."""
         name = day_name(day.day)
+        layout = self._engine.layout
         tables = await self._engine.rows(
-            "SELECT DISTINCT table AS name FROM system.parts "  # noqa: S608 - own words
-            f"WHERE active AND database = '{DATABASE}' AND partition = '{name}' ORDER BY name",
+            f"SELECT DISTINCT table AS name FROM {layout.parts} WHERE partition = '{name}' ORDER BY name",  # noqa: S608 - own words
             _Table,
         )
         for table in tables:
-            await self._engine.execute(f"ALTER TABLE {DATABASE}.{table.name} DROP PARTITION '{name}'")
+            await self._engine.execute(f"ALTER TABLE {table.name}{layout.on_cluster} DROP PARTITION '{name}'")
             self._metrics.days_dropped.labels(table.name, reason).inc()
             _log.info("day dropped", extra=fields(table=table.name, day=name, reason=reason, bytes=day.bytes))
         self._streams.forget()

@@ -40,25 +40,36 @@ import os
 import uuid
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+import pyarrow as pa
+
+from aggregator.errors import StoreError
+from aggregator.store.engine import Slot
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from aggregator.store.engine import Engine
+    from aggregator.store.layout import Layout
 
 # Counted up with every change to the tables; `aggregator.store.migrations` brings older ones up to it.
 VERSION: Final = 2
 # How the comment of ``logs`` says it. Tables of version 1 have none.
 COMMENT: Final = "logboom schema {}"
 DATABASE: Final = "logboom"
-LOGS: Final = f"{DATABASE}.logs"
-STREAMS: Final = f"{DATABASE}.streams"
-PODS: Final = f"{DATABASE}.pods"
-FLOORS: Final = f"{DATABASE}.floors"
-DELETIONS: Final = f"{DATABASE}.deletions"
+# Of the database that a connection uses.
+LOGS: Final = "logs"
+STREAMS: Final = "streams"
+PODS: Final = "pods"
+IDENTITIES: Final = "identities"
+FLOORS: Final = "floors"
+DELETIONS: Final = "deletions"
 
 # No record's namespace: names have no NUL (`wire.codec`). Sorted before all others, so leaving it out costs nothing.
 MARKER_NAMESPACE: Final = "\0"
 MARKER_STREAM: Final = 0
+# The stream of markers that are links (`aggregator.store.chains`).
+LINK_STREAM: Final = 1
 # Of rows that were stored before there was `framing`.
 FRAMING_UNKNOWN: Final = -(1 << 63)
 # The condition on a row of ``logs`` for it to be a record.
@@ -77,6 +88,21 @@ _INTO_RESERVE: Final = "min_free_disk_bytes_to_perform_insert = 1"
 # merging then costs 40 % of the CPU it does by default; a day has some fifty parts instead of ten, which queries hardly
 # notice. Merged parts are fsynced, so what they replaced need not stay for minutes.
 _MERGES: Final = "min_parts_to_merge_at_once = 16, old_parts_lifetime = 60"
+
+# How many inserts, and for how long, a server remembers the slots of (`aggregator.store.engine.Slot`): longer than an
+# insert can be under way, at ten inserts a second. Each is a small node in Keeper.
+SLOTS_KEPT: Final = 20_000
+SLOTS_KEPT_S: Final = 3_600
+_SLOTS: Final = (
+    f"non_replicated_deduplication_window = {SLOTS_KEPT}, replicated_deduplication_window = {SLOTS_KEPT}, "
+    f"replicated_deduplication_window_seconds = {SLOTS_KEPT_S}"
+)
+# Where replicas find each other, and how they are called there: those of a shard, and those of a table that is whole on
+# every server. The servers know what stands for {shard} and {replica} (macros).
+_REPLICAS: Final = {
+    True: ("'/clickhouse/tables/{shard}/{database}/{table}'", "'{replica}'"),
+    False: ("'/clickhouse/tables/all/{database}/{table}'", "'{shard}-{replica}'"),
+}
 
 # Looked for in the record's beginning only: a level stands in front, and reading on costs more than it finds.
 LEVEL_HEAD_BYTES: Final = 160
@@ -106,9 +132,7 @@ LEVEL: Final = f"""multiIf(
          'fatal', 'fatal'],
         ''))"""
 
-_STATEMENTS: Final = (
-    f"CREATE DATABASE IF NOT EXISTS {DATABASE} ENGINE = Atomic",
-    f"""CREATE TABLE IF NOT EXISTS {LOGS} (
+_LOGS: Final = f"""(
     namespace LowCardinality(String),
     stream_id UInt64 CODEC(ZSTD(1)),
     ts DateTime64(9, 'UTC') CODEC(Delta, ZSTD(1)),
@@ -127,51 +151,107 @@ _STATEMENTS: Final = (
             max(position), count(), sum(length(body)), min(ts), max(ts), max(committed_at)
         GROUP BY source, namespace, stream_id
     )
-) ENGINE = MergeTree
-PARTITION BY toDate32(ts)
-ORDER BY (namespace, stream_id, ts, position)
-SETTINGS {_DURABLE}, {_MERGES}
-COMMENT '{COMMENT.format(VERSION)}'""",
-    f"""CREATE TABLE IF NOT EXISTS {STREAMS} (
+)"""
+_STREAMS: Final = """(
     day Date32,
     stream_id UInt64,
     labels Map(LowCardinality(String), String)
-) ENGINE = ReplacingMergeTree
-PARTITION BY day
-ORDER BY stream_id
-SETTINGS {_DURABLE}""",
-    f"""CREATE TABLE IF NOT EXISTS {PODS} (
+)"""
+_PODS: Final = """(
     uid String,
     labels Map(LowCardinality(String), String),
     seen_at DateTime64(3, 'UTC')
-) ENGINE = ReplacingMergeTree(seen_at)
-ORDER BY uid
-SETTINGS {_DURABLE}""",
-    f"""CREATE TABLE IF NOT EXISTS {FLOORS} (
+)"""
+_IDENTITIES: Final = "(identity String)"
+_FLOORS: Final = """(
     name String,
     floor_ns Int64
-) ENGINE = ReplacingMergeTree(floor_ns)
-ORDER BY name
-SETTINGS {_DURABLE}, {_INTO_RESERVE}""",
-    f"""CREATE TABLE IF NOT EXISTS {DELETIONS} (
+)"""
+_DELETIONS: Final = """(
     id String,
     version UInt64,
     document String,
     written_at DateTime DEFAULT now()
-) ENGINE = ReplacingMergeTree(version)
-ORDER BY id
-TTL written_at + INTERVAL 90 DAY
-SETTINGS {_DURABLE}, {_INTO_RESERVE}""",
-    # Of tables that were made before they had it.
-    f"ALTER TABLE {FLOORS} MODIFY SETTING {_INTO_RESERVE}",
-    f"ALTER TABLE {DELETIONS} MODIFY SETTING {_INTO_RESERVE}",
-)
+)"""
+
+
+def statements(layout: Layout) -> tuple[str, ...]:
+    """What makes the tables of a new store; leaves those of an existing one alone."""
+    made = [
+        _table(
+            layout,
+            layout.logs,
+            _LOGS,
+            "PARTITION BY toDate32(ts) ORDER BY (namespace, stream_id, ts, position)",
+            _MERGES,
+        ),
+        _table(layout, STREAMS, _STREAMS, "PARTITION BY day ORDER BY stream_id", kind="Replacing"),
+        _table(layout, PODS, _PODS, "ORDER BY uid", kind="Replacing", version="seen_at"),
+    ]
+    if layout.shared:
+        made.append(_table(layout, IDENTITIES, _IDENTITIES, "ORDER BY identity"))
+    else:
+        made += [
+            _table(layout, FLOORS, _FLOORS, "ORDER BY name", _INTO_RESERVE, kind="Replacing", version="floor_ns"),
+            _table(
+                layout,
+                DELETIONS,
+                _DELETIONS,
+                "ORDER BY id TTL written_at + INTERVAL 90 DAY",
+                _INTO_RESERVE,
+                kind="Replacing",
+                version="version",
+            ),
+            # Of tables that were made before they had it.
+            *(f"ALTER TABLE {name} MODIFY SETTING {_INTO_RESERVE}" for name in (FLOORS, DELETIONS)),
+        ]
+    if layout.cluster:
+        made.append(
+            f"CREATE TABLE IF NOT EXISTS {LOGS}{layout.on_cluster} AS {layout.logs} "
+            f"ENGINE = Distributed('{layout.cluster}', '{layout.database}', '{layout.logs}')"
+        )
+    return tuple(made)
+
+
+def _table(
+    layout: Layout, name: str, columns: str, order: str, *settings: str, kind: str = "", version: str = ""
+) -> str:
+    arguments = [version] if version else []
+    if layout.cluster:
+        arguments = [*_REPLICAS[name == layout.logs], *arguments]
+        kind = f"Replicated{kind}"
+    if layout.shared:
+        settings = (*settings, _SLOTS)
+    engine = f"{kind}MergeTree({', '.join(arguments)})"
+    return (
+        f"CREATE TABLE IF NOT EXISTS {name}{layout.on_cluster} {columns} ENGINE = {engine} {order} "
+        f"SETTINGS {', '.join([_DURABLE, *settings])}"
+        + (f" COMMENT '{COMMENT.format(VERSION)}'" if name == layout.logs else "")
+    )
+
+
+class _Identity(msgspec.Struct):
+    identity: str
 
 
 async def create(engine: Engine) -> None:
     """Make the tables that are missing; those of older versions are left to `migrations.migrate`."""
-    for statement in _STATEMENTS:
+    for statement in statements(engine.layout):
         await engine.execute(statement)
+    if engine.layout.shared:
+        engine.identity = await _identify(engine)
+
+
+async def _identify(engine: Engine) -> str:
+    """The store's random id, kept in it; of several aggregators that make one at once, one does."""
+    asked = f"SELECT identity FROM {IDENTITIES} ORDER BY identity LIMIT 1"  # noqa: S608 - a table name
+    found = await engine.rows(asked, _Identity)
+    if not found:
+        await engine.insert(IDENTITIES, pa.record_batch({"identity": pa.array([uuid.uuid4().hex])}), Slot("identity"))
+        found = await engine.rows(asked, _Identity)
+    if not found:
+        raise StoreError("the store's identity was written and is not found yet; its replicas may be behind")
+    return found[0].identity
 
 
 def identity(directory: Path) -> str:

@@ -8,7 +8,6 @@ import msgspec
 
 from aggregator.logql.compiler.plan import commits, compile_query
 from aggregator.logql.tree import Committed
-from aggregator.store.schema import LOGS
 from aggregator.store.windows import Window, cut
 from wire.batch import DAY_NS
 
@@ -67,10 +66,10 @@ async def _days(engine: Engine, query: Query, limits: Limits) -> list[_Day]:
         "SELECT toInt32(toDate32(partition)) AS day, "  # noqa: S608 - own words
         f"toUInt64(greatest({_SLICE_ROWS_MIN}, least({_SLICE_ROWS}, "
         f"{_SLICE_BYTES} * sum(rows) / greatest(1, sum(data_uncompressed_bytes))))) AS slice_rows "
-        "FROM system.parts WHERE active AND concat(database, '.', table) = {table:String} "
+        f"FROM {engine.layout.parts} WHERE table = {{table:String}} "
         "GROUP BY partition HAVING day BETWEEN {first:Int32} AND {last:Int32} ORDER BY day",
         _Day,
-        {"table": LOGS, "first": query.start_ns // DAY_NS, "last": (query.end_ns - 1) // DAY_NS},
+        {"table": engine.layout.logs, "first": query.start_ns // DAY_NS, "last": (query.end_ns - 1) // DAY_NS},
         limits,
     )
 

@@ -9,12 +9,14 @@ import pyarrow as pa
 import pytest
 
 from aggregator.store import schema
-from aggregator.store.engine import Engine
 from aggregator.store.streams import stream_id
+from tests.aggregator.engines import open_engine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
+
+    from aggregator.store.engine import Engine
 
 DAY_NS = 86_400_000_000_000
 LABELS = {
@@ -29,9 +31,9 @@ LABELS = {
 
 
 @pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
-    """A new store with its tables."""
-    async with Engine.open(f"chdb://{tmp_path}/store") as opened:
+async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Engine]:
+    """A new store with its tables, embedded, or what `tests.aggregator.engines.EVERY` asks for."""
+    async with open_engine(getattr(request, "param", "embedded"), tmp_path) as opened:
         await schema.create(opened)
         yield opened
 

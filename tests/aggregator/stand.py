@@ -156,18 +156,31 @@ async def open_stand(
     tier: Tier | None = None,
 ) -> AsyncIterator[Stand]:
     """A stand on the store in ``path``."""
-    async with Engine.open(f"chdb://{path}", connections, tier=tier) as engine:
-        await schema.create(engine)
-        if engine.has_tier:
-            await moved.prepare(engine)
-        stand = Stand(engine, await Commits.read(engine), clock, await Floor.read(engine), terms)
-        task = asyncio.create_task(stand.committer.run())
-        try:
-            yield stand
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+    async with (
+        Engine.open(f"chdb://{path}", connections, tier=tier) as engine,
+        stand_on(engine, clock, terms) as stand,
+    ):
+        yield stand
+
+
+@contextlib.asynccontextmanager
+async def stand_on(
+    engine: Engine,
+    clock: Callable[[], float] = lambda: float(NOW_S),
+    terms: Terms = Terms(RETENTION_S),  # noqa: B008 - frozen
+) -> AsyncIterator[Stand]:
+    """A stand on an open store."""
+    await schema.create(engine)
+    if engine.has_tier:
+        await moved.prepare(engine)
+    stand = Stand(engine, await Commits.read(engine), clock, await Floor.read(engine), terms)
+    task = asyncio.create_task(stand.committer.run())
+    try:
+        yield stand
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 @contextlib.asynccontextmanager

@@ -62,8 +62,10 @@ async def spawn(*arguments: str) -> asyncio.subprocess.Process:
 
 
 @contextlib.asynccontextmanager
-async def running(store: Path, *arguments: str) -> AsyncIterator[Process]:
-    child = await spawn("--listen", "127.0.0.1:0", "--store", f"chdb://{store}", *arguments)
+async def running(store: Path | str, *arguments: str) -> AsyncIterator[Process]:
+    """``store``: a directory, or an address."""
+    address = store if isinstance(store, str) else f"chdb://{store}"
+    child = await spawn("--listen", "127.0.0.1:0", "--store", address, *arguments)
     assert child.stderr is not None
     url = ""
     async with asyncio.timeout(DEADLINE_S):
@@ -131,7 +133,7 @@ async def test_killed_at_any_time_it_keeps_what_it_acknowledged_and_stores_nothi
     async with Engine.open(f"chdb://{tmp_path}/store", 1) as engine:
         sums = await engine.rows(
             "SELECT replaceAll(reinterpretAsString(source), '.', '') AS name, count() AS rows, "
-            "uniqExact(position) AS distinct, max(position) AS highest FROM logboom.logs GROUP BY name",
+            "uniqExact(position) AS distinct, max(position) AS highest FROM logs GROUP BY name",
             Sum,
         )
     for one in sums:
@@ -172,7 +174,7 @@ async def test_told_to_stop_it_finishes_its_commits_and_ends_well(tmp_path: Path
     async with Engine.open(f"chdb://{tmp_path}/store", 1) as engine:
         sums = await engine.rows(
             "SELECT replaceAll(reinterpretAsString(source), '.', '') AS name, count() AS rows, "
-            "uniqExact(position) AS distinct, max(position) AS highest FROM logboom.logs GROUP BY name",
+            "uniqExact(position) AS distinct, max(position) AS highest FROM logs GROUP BY name",
             Sum,
         )
     assert {f"s{i}" for i in stored} <= {one.name for one in sums}

@@ -28,6 +28,7 @@ def test_without_options_it_listens_on_loopback_and_keeps_seven_days() -> None:
     assert told() == Config(
         listen=Address("127.0.0.1", 8080),
         store=f"chdb://{Path.cwd()}/data",
+        store_password="",
         token_file=None,
         retention_s=7 * DAY_S,
         retention_size_bytes=None,
@@ -90,6 +91,12 @@ def test_rules_for_namespaces_keep_their_order(place: str, tmp_path: Path) -> No
         (("--query-time", "0s"), "at least 1ms"),
         (("--query-concurrent", "0"), "--query-concurrent"),
         (("--config", "/does/not/exist"), "--config"),
+        (
+            ("--store", "clickhouse://servers", "--retention-size", "1GiB"),
+            "--retention-size: not with ClickHouse servers",
+        ),
+        (("--store", "clickhouses://s", "--retention-namespace", "a=2d"), "--retention-namespace"),
+        (("--store", "clickhouse://s", "--cold", "s3://b"), "--cold: not with ClickHouse servers, which have storage"),
         (("--nonsense",), "--nonsense"),
     ],
 )
@@ -143,3 +150,15 @@ def test_a_cold_tier_that_cannot_be_is_refused(arguments: tuple[str, ...], named
     assert result.exit_code == 2
     assert named in result.output
     assert "hush" not in result.output
+
+
+def test_the_password_of_the_store_is_read_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("pass word\n")
+    assert told("--store-password-file", str(file)).store_password == "pass word"  # noqa: S105 - a test's
+    assert told(env={"LOGBOOM_STORE_PASSWORD_FILE": str(file)}).store_password == "pass word"  # noqa: S105 - a test's
+    file.unlink()
+    result = CliRunner().invoke(command(lambda _: None), ["--store-password-file", str(file)])
+    assert result.exit_code == 2
+    assert "--store-password-file" in result.output
+    assert "No such file" in result.output

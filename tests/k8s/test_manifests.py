@@ -15,6 +15,7 @@ import yaml
 
 from agent.__main__ import main as agent
 from aggregator.__main__ import main as aggregator
+from aggregator.store.server import server_of
 
 if TYPE_CHECKING:
     import click
@@ -164,7 +165,9 @@ def test_the_service_leads_to_the_aggregator() -> None:
     assert url == f"http://{_object('Service', 'aggregator')['metadata']['name']}:{port['port']}"
 
 
-OVERLAYS = {path.name: path for path in sorted((ROOT / "k8s/overlays").iterdir())}
+CLUSTER = ROOT / "k8s/overlays/cluster"
+# That one takes objects away, which is left to kubectl: its tests are the last ones here.
+OVERLAYS = {path.name: path for path in sorted((ROOT / "k8s/overlays").iterdir()) if path != CLUSTER}
 
 
 def _overlaid(overlay: Path) -> list[dict[str, Any]]:
@@ -304,3 +307,36 @@ def test_locked_ports_are_for_agents_and_the_namespaces_that_are_named(key: tupl
 def test_the_base_says_that_it_is_open() -> None:
     for name in ("README.md", "k8s/base/kustomization.yaml"):
         assert "k8s/overlays/locked" in (ROOT / name).read_text()
+
+
+@pytest.fixture(scope="module")
+def clustered() -> dict[tuple[str, str], dict[str, Any]]:
+    """The objects of the overlay with ClickHouse servers, by kind and name."""
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not installed")
+    done = subprocess.run([kubectl, "kustomize", str(CLUSTER)], capture_output=True, text=True, check=True)
+    return {_key(document): document for document in yaml.safe_load_all(done.stdout)}
+
+
+@pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
+def test_the_overlay_with_servers_is_valid(clustered: dict[tuple[str, str], dict[str, Any]], version: str) -> None:
+    for document in clustered.values():
+        kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_aggregators_on_servers_are_several_and_keep_nothing(
+    clustered: dict[tuple[str, str], dict[str, Any]],
+) -> None:
+    assert clustered.keys() == {_key(document) for document in OBJECTS} - {("PersistentVolumeClaim", "aggregator")}
+    spec = clustered["Deployment", "aggregator"]["spec"]
+    pod = spec["template"]["spec"]
+    (container,) = pod["containers"]
+    settings = {one["name"]: one["value"] for one in container["env"]}
+    assert (spec["replicas"], spec["strategy"]) == (2, {"type": "RollingUpdate"})
+    assert {next(iter(volume.keys() - {"name"})) for volume in pod["volumes"]} == {"secret", "emptyDir"}
+    assert {one["name"] for one in container["volumeMounts"]} == {one["name"] for one in pod["volumes"]}
+    assert server_of(settings["LOGBOOM_STORE"]).layout.shared
+    (secret,) = [one for one in container["volumeMounts"] if one["name"] == "clickhouse"]
+    assert settings["LOGBOOM_STORE_PASSWORD_FILE"].startswith(secret["mountPath"] + "/")
+    assert clustered["Service", "aggregator"]["spec"]["sessionAffinity"] == "ClientIP"

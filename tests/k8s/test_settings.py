@@ -8,6 +8,7 @@ import tomllib
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import click
 import msgspec
@@ -15,10 +16,13 @@ import pytest
 import yaml
 
 from aggregator.sizing import sizes
+from aggregator.store.server import server_of
 
 ROOT = Path(__file__).parent.parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+# The others are ClickHouse's, of the profile `cluster`.
+SERVICES = {name: one for name, one in COMPOSE["services"].items() if one["image"].startswith("logboom/")}
 
 
 class Stage(msgspec.Struct, frozen=True):
@@ -64,7 +68,7 @@ class Use(msgspec.Struct, frozen=True):
 
 def _uses() -> dict[str, Use]:
     uses = {f"image {name}": Use(name, {}, []) for name in ("agent", "aggregator")}
-    for name, service in COMPOSE["services"].items():
+    for name, service in SERVICES.items():
         target = service["build"]["target"]
         uses[f"compose {name}"] = Use(target, service.get("environment", {}), service.get("command", []))
     for path in (ROOT / "k8s").rglob("*.yaml"):
@@ -164,16 +168,39 @@ def test_the_nonroot_agents_image_is_the_agents_with_a_user() -> None:
     assert agent.user == ""
 
 
-@pytest.mark.parametrize("service", COMPOSE["services"].values(), ids=COMPOSE["services"].keys())
+@pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES.keys())
 def test_a_compose_service_is_one_of_the_projects_images(service: dict[str, Any]) -> None:
     assert service["image"] == f"logboom/{service['build']['target']}:{PROJECT['version']}"
     assert "depends_on" not in service, "the services may start in any order"
-    assert {mount.partition(":")[0] for mount in service["volumes"]} <= set(COMPOSE["volumes"])
+    assert {mount.partition(":")[0] for mount in service.get("volumes", [])} <= set(COMPOSE["volumes"])
 
 
 @pytest.mark.parametrize("name", ["aggregator", "agent"])
 def test_compose_lets_a_service_finish_what_it_is_at(name: str) -> None:
     assert COMPOSE["services"][name]["stop_grace_period"] == "30s"
+
+
+def test_the_cluster_of_compose_is_as_its_files_say() -> None:
+    services = {name: one for name, one in COMPOSE["services"].items() if one.get("profiles") == ["cluster"]}
+    servers = {name: one for name, one in services.items() if "clickhouse-server" in one["image"]}
+    places = [(int(one["environment"]["SHARD"]), one["environment"]["REPLICA"]) for one in servers.values()]
+    assert places == [(1, "a"), (1, "b"), (2, "a"), (2, "b")]
+    config = ET.parse(ROOT / "compose/cluster.xml").getroot()  # noqa: S314 - our own file
+    shards = config.findall("remote_servers/logs/shard")
+    hosts = [[host.text for host in shard.findall("replica/host")] for shard in shards]
+    assert hosts == [["clickhouse-1a", "clickhouse-1b"], ["clickhouse-2a", "clickhouse-2b"]]
+    assert {shard.findtext("internal_replication") for shard in shards} == {"true"}
+    keeper = ET.parse(ROOT / "compose/keeper.xml").getroot()  # noqa: S314 - our own file
+    assert config.findtext("zookeeper/node/port") == keeper.findtext("keeper_server/tcp_port")
+    assert config.findtext("zookeeper/node/host") in services
+    aggregators = [one for one in services.values() if one["image"].startswith("logboom/aggregator:")]
+    for one in aggregators:
+        server = server_of(one["environment"]["LOGBOOM_STORE"])
+        assert (server.layout.cluster, server.host) == ("logs", "clickhouse")
+    password = (ROOT / "compose/password").read_text().strip()
+    assert len(aggregators) == 2
+    assert {one["environment"]["CLICKHOUSE_PASSWORD"] for one in servers.values()} == {password}
+    assert {one["environment"]["CLICKHOUSE_USER"] for one in servers.values()} == {server.user}
 
 
 def test_compose_publishes_to_this_machine_only() -> None:

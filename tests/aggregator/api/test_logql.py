@@ -107,7 +107,7 @@ async def test_statistics_end_ndjson_when_asked_for(client: aiohttp.ClientSessio
 async def test_explain_says_how_and_answers_nothing(client: aiohttp.ClientSession) -> None:
     query = '{namespace="shop"} |= "plain" | logfmt | x="y"'
     _, text, _ = await ask(client, q=query, explain="1")
-    assert "FROM logboom.logs" in text
+    assert "FROM logs" in text
     assert "| logfmt" in text
     _, told, _ = await ask(client, q=f"rate({query}[1m])", explain="1", format="json")
     (statement,) = json.loads(told)["statements"]

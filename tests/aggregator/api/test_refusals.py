@@ -18,6 +18,7 @@ from aggregator.errors import (
     SeriesLimitError,
     StoreError,
     StoreMemoryError,
+    StoreUnreachableError,
 )
 from aggregator.store.engine import Limits
 
@@ -35,6 +36,7 @@ from aggregator.store.engine import Limits
         (MatchingError("x"), 400, "q", False),
         (SeriesLimitError(500), 400, "q", False),
         (QueryCancelledError("x"), 503, "", True),
+        (StoreUnreachableError("x"), 503, "", True),
     ],
 )
 def test_a_failure_is_answered_by_name(error: StoreError, status: int, parameter: str, *, retry: bool) -> None:

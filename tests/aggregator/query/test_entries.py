@@ -44,6 +44,7 @@ from aggregator.store.catalogue import Scope, label_names, label_values, stream_
 from aggregator.store.engine import Engine, Limits
 from aggregator.store.rendering import Format, Rendering
 from aggregator.store.windows import Window
+from tests.aggregator.engines import BOTH
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -275,6 +276,7 @@ POD_SELECTIONS: Final[tuple[tuple[Matcher, list[int]], ...]] = (
 )
 
 
+@BOTH
 async def test_labels_of_pods_select_and_are_shown(engine: Engine, put: Put) -> None:
     await put([{"body": b"x", "ts": NOW_NS + n, "uid": f"u{n}", "pod": "abc"[n - 1], "position": n} for n in (1, 2, 3)])
     await pod_labels(engine, "u1", {"app.kubernetes.io/name": "cart", "tier": "old"}, 1_000)

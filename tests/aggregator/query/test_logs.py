@@ -33,6 +33,7 @@ from aggregator.store import slices
 from aggregator.store.engine import Engine, Limits
 from aggregator.store.expressions import check_expressions
 from aggregator.store.rendering import CSV_HEADER, Format, Rendering
+from tests.aggregator.engines import BOTH
 from wire.batch import FLAGS_ALL, Flag
 
 if TYPE_CHECKING:
@@ -207,6 +208,7 @@ async def test_start_counts_and_end_does_not(engine: Engine, put: Put) -> None:
     assert await positions(engine, msgspec.structs.replace(query, limit=9)) == [2, 3]
 
 
+@BOTH
 async def test_text_has_the_stored_bytes(engine: Engine, put: Put) -> None:
     bodies = [b"\xff\xfe\x00 raw", b"two\nlines", b"trailing \r", b""]
     await put([{"body": body, "ts": NOW_NS + n} for n, body in enumerate(bodies)])
@@ -219,6 +221,7 @@ async def test_text_has_the_stored_bytes(engine: Engine, put: Put) -> None:
     assert await answer(engine, ALL) == expected
 
 
+@BOTH
 async def test_json_has_every_key_and_replaces_what_is_not_utf8(engine: Engine, put: Put) -> None:
     source = bytes(range(16))
     await put(
@@ -372,6 +375,7 @@ LEVELS: tuple[tuple[list[str], list[int]], ...] = (
 )
 
 
+@BOTH
 async def test_levels(engine: Engine, put: Put) -> None:
     bodies = [b"nothing", b"level=error a", b"WARN b"]
     await put([{"body": body, "ts": NOW_NS + n} for n, body in enumerate(bodies)])
@@ -395,6 +399,7 @@ SELECTIONS: tuple[tuple[tuple[Matcher, ...], list[int]], ...] = (
 )
 
 
+@BOTH
 async def test_every_operator_of_matchers(engine: Engine, put: Put) -> None:
     await put(
         [
@@ -408,6 +413,7 @@ async def test_every_operator_of_matchers(engine: Engine, put: Put) -> None:
         assert await positions(engine, query) == expected, matchers
 
 
+@BOTH
 async def test_everything_comes_in_order_over_days_and_slices(
     engine: Engine, put: Put, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,7 @@ from aggregator.logql.tree import (
 from aggregator.query.budget import Budget
 from aggregator.query.metrics import evaluate, plan
 from aggregator.store.engine import Engine, Limits
+from tests.aggregator.engines import BOTH
 from tests.aggregator.logql.vector.tables import Rows, table
 from wire.batch import Flag
 
@@ -187,6 +188,7 @@ CASES: list[tuple[MetricExpression, Rows]] = [
 ]
 
 
+@BOTH
 async def test_samples_of_a_store(engine: Engine, put: Put) -> None:
     """All of them over one store: opening one takes longer than a query."""
     await put(ACCESS)
@@ -235,6 +237,7 @@ async def test_errors_can_be_filtered_out(engine: Engine, put: Put) -> None:
     assert await found(engine, over(VectorOp.SUM, summed)) == [("", [47.5, None, None])]
 
 
+@BOTH
 async def test_errors_can_be_counted(engine: Engine, put: Put) -> None:
     await put(BROKEN)
     assert await found(engine, over(VectorOp.SUM, ranged(RangeOp.COUNT, JSON), ERROR)) == [
@@ -243,6 +246,7 @@ async def test_errors_can_be_counted(engine: Engine, put: Put) -> None:
     ]
 
 
+@BOTH
 async def test_both_ways_give_the_same(engine: Engine, put: Put) -> None:
     """A template that changes nothing, where SQL gives up."""
     await put(ACCESS)

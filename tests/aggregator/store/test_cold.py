@@ -18,6 +18,7 @@ from aggregator.ingest.committer import Stored
 from aggregator.store import disk, erasure, moved
 from aggregator.store.cold import Cold
 from aggregator.store.commits import Commits
+from aggregator.store.embedded import Embedded
 from aggregator.store.erasure import Going
 from aggregator.store.schema import LOGS
 from tests.aggregator.records import DAY_S, NOW_NS, NOW_S, batch, part, source
@@ -52,6 +53,7 @@ def days_ago(days: int) -> int:
 
 
 def cold_of(stand: Stand, tier: Tier, now_s: float = NOW_S) -> Cold:
+    assert isinstance(stand.engine, Embedded)
     return Cold(
         stand.engine, tier, after_s=AFTER_S, retention_s=RETENTION_S, clock=lambda: now_s, metrics=stand.metrics
     )

@@ -11,6 +11,7 @@ from aggregator.logql.compiler.plan import replay
 from aggregator.logql.tree import TIME_MAX_NS, Committed, Query, Selector
 from aggregator.store.commits import Commit, Commits
 from aggregator.store.schema import LOGS
+from tests.aggregator.engines import BOTH
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -56,6 +57,7 @@ def test_behind_an_insert_that_may_have_failed_only_the_store_knows() -> None:
     assert [(one.after_ms, one.at_ms, one.rows is None) for one in heard] == [(0, 2_000, True), (2_000, 3_000, False)]
 
 
+@BOTH
 async def test_the_sequence_goes_on_where_the_store_is(
     engine: Engine, put: Callable[[list[dict[str, object]]], Awaitable[None]]
 ) -> None:

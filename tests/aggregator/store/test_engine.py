@@ -17,14 +17,17 @@ from aggregator.errors import (
     QueryMemoryError,
     QueryRegexError,
     QueryTimeoutError,
+    StoreColdError,
     StoreError,
     StoreFullError,
     StoreLockedError,
     StoreMemoryError,
+    StoreUnreachableError,
 )
 from aggregator.store import columns, schema
 from aggregator.store.bounds import YIELD_MS
-from aggregator.store.engine import INSERT_ROWS_MAX, Engine, Limits, directory_of
+from aggregator.store.embedded import Embedded, directory_of
+from aggregator.store.engine import INSERT_ROWS_MAX, Engine, Limits
 from aggregator.store.failures import failure
 from aggregator.store.settings import RESERVE_BYTES_MAX, reserve_of
 
@@ -189,28 +192,30 @@ async def test_a_failed_query_leaves_nothing_for_the_next_one(tmp_path: Path) ->
             assert await one.rows("SELECT 1 AS one", dict[str, int]) == [{"one": 1}]
 
 
-async def test_a_store_is_opened_by_one_process_at_a_time(engine: Engine) -> None:
+@pytest.mark.usefixtures("engine")
+async def test_a_store_is_opened_by_one_process_at_a_time(tmp_path: Path) -> None:
     program = (
         "import asyncio, sys; from aggregator.store.engine import Engine\n"
         "async def main():\n    async with Engine.open(sys.argv[1]): pass\n"
         "asyncio.run(main())"
     )
     second = await asyncio.to_thread(
-        subprocess.run, [sys.executable, "-c", program, f"chdb://{engine.path}"], capture_output=True, check=False
+        subprocess.run, [sys.executable, "-c", program, f"chdb://{tmp_path}/store"], capture_output=True, check=False
     )
     assert second.returncode == 1
     assert b"StoreLockedError" in second.stderr
     assert f"in use by another process (pid {os.getpid()})".encode() in second.stderr
 
 
-async def test_a_store_that_is_open_cannot_be_opened_again(engine: Engine) -> None:
+@pytest.mark.usefixtures("engine")
+async def test_a_store_that_is_open_cannot_be_opened_again(tmp_path: Path) -> None:
     with pytest.raises(StoreLockedError):
-        async with Engine.open(f"chdb://{engine.path}"):
+        async with Engine.open(f"chdb://{tmp_path}/store"):
             pass
 
 
 async def test_closing_twice_is_once(tmp_path: Path) -> None:
-    async with Engine.open(f"chdb://{tmp_path}/store", 1) as engine:
+    async with Embedded.start(f"chdb://{tmp_path}/store", 1) as engine:
         await engine.close()
 
 
@@ -252,7 +257,7 @@ async def test_the_memory_of_all_queries_is_told_from_that_of_one(
 
 @pytest.mark.parametrize("name", ["a#b", "100%", "a%23b", "with space", "ä'\";", "data"])
 async def test_a_store_is_where_its_address_says_whatever_the_name(tmp_path: Path, name: str) -> None:
-    async with Engine.open(f"chdb://{tmp_path}/{name}/store", 1) as engine:
+    async with Embedded.start(f"chdb://{tmp_path}/{name}/store", 1) as engine:
         assert engine.path == tmp_path / name / "store"
         assert (tmp_path / name / "store" / "engine").is_dir()
         sql = "SELECT toUInt64(value) AS n FROM system.server_settings WHERE name = 'mark_cache_size'"
@@ -293,3 +298,20 @@ async def test_a_store_that_cannot_be_made_says_why(tmp_path: Path) -> None:
 )
 def test_error_texts_become_types(text: str, kind: type[StoreError]) -> None:
     assert type(failure(RuntimeError(text))) is kind
+
+
+@pytest.mark.parametrize(
+    ("code", "here", "of_servers"),
+    [
+        (210, StoreColdError, StoreUnreachableError),
+        (499, StoreColdError, StoreUnreachableError),
+        (999, StoreError, StoreUnreachableError),
+        (241, QueryMemoryError, QueryMemoryError),
+    ],
+)
+def test_what_is_away_is_the_tier_of_a_store_here_and_else_the_servers(
+    code: int, here: type[StoreError], of_servers: type[StoreError]
+) -> None:
+    error = RuntimeError(f"Code: {code}. DB::Exception: away")
+    assert type(failure(error)) is here
+    assert type(failure(error, of_servers=True)) is of_servers

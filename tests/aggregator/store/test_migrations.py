@@ -10,7 +10,7 @@ import pytest
 
 from aggregator.errors import StoreError
 from aggregator.store import migrations
-from aggregator.store.engine import Engine
+from aggregator.store.embedded import Embedded
 from aggregator.store.migrations import migrate, version
 from aggregator.store.schema import COMMENT, FRAMING_UNKNOWN, LOGS, VERSION, create
 from tests.aggregator.records import NOW_NS, batch, part, source
@@ -18,6 +18,8 @@ from tests.aggregator.stand import open_stand
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from aggregator.store.engine import Engine
 
 # What each version made of a new store, as it was then.
 SCHEMAS: Final = Path(__file__).parent / "schemas"
@@ -42,9 +44,9 @@ class Row(msgspec.Struct, frozen=True):
 
 
 @pytest.fixture(params=OLDER)
-async def older(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Engine]:
+async def older(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Embedded]:
     """A store of an older version, with two rows."""
-    async with Engine.open(f"chdb://{tmp_path}/store") as engine:
+    async with Embedded.start(f"chdb://{tmp_path}/store", 6) as engine:
         for statement in (SCHEMAS / f"{request.param}.sql").read_text().split(";\n"):
             if statement.strip():
                 await engine.execute(statement)
@@ -59,7 +61,7 @@ async def older(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 async def columns(engine: Engine) -> list[Column]:
     return await engine.rows(
-        "SELECT * FROM system.columns WHERE database || '.' || table = {table:String} ORDER BY position",
+        "SELECT * FROM system.columns WHERE database = currentDatabase() AND table = {table:String} ORDER BY position",
         Column,
         {"table": LOGS},
     )
@@ -73,18 +75,18 @@ def test_the_tables_of_every_older_version_are_kept() -> None:
     assert sorted(int(path.stem) for path in SCHEMAS.iterdir()) == list(OLDER)
 
 
-async def test_an_older_store_becomes_one_of_today(older: Engine, tmp_path: Path) -> None:
+async def test_an_older_store_becomes_one_of_today(older: Embedded, tmp_path: Path) -> None:
     await migrate(older)
     found = await columns(older)
     assert await version(older) == VERSION
     await older.close()
-    async with Engine.open(f"chdb://{tmp_path}/new") as new:
+    async with Embedded.start(f"chdb://{tmp_path}/new", 6) as new:
         await create(new)
         assert await version(new) == VERSION
         assert found == await columns(new)
 
 
-async def test_records_stay_and_others_follow_them(older: Engine, tmp_path: Path) -> None:
+async def test_records_stay_and_others_follow_them(older: Embedded, tmp_path: Path) -> None:
     await migrate(older)
     await older.close()
     async with open_stand(tmp_path / "store") as stand:
@@ -94,7 +96,7 @@ async def test_records_stay_and_others_follow_them(older: Engine, tmp_path: Path
         assert await rows(stand.engine) == [Row(1, unknown, "line"), Row(2, unknown, "line"), Row(9, "4", "a@9")]
 
 
-async def test_it_may_end_behind_any_statement(older: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_may_end_behind_any_statement(older: Embedded, monkeypatch: pytest.MonkeyPatch) -> None:
     began = await version(older)
     execute = older.execute
     left = 0
@@ -119,7 +121,7 @@ async def test_it_may_end_behind_any_statement(older: Engine, monkeypatch: pytes
     assert [row.body for row in await rows(older)] == ["line", "line"]
 
 
-async def test_todays_store_is_left_alone(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_todays_store_is_left_alone(engine: Embedded, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(migrations, "_STEPS", {})
     await migrate(engine)
     assert await version(engine) == VERSION
@@ -129,13 +131,13 @@ async def test_todays_store_is_left_alone(engine: Engine, monkeypatch: pytest.Mo
     ("comment", "reason"),
     [(COMMENT.format(VERSION + 1), "written by a newer logboom"), ("my logs", "does not say its version: 'my logs'")],
 )
-async def test_other_tables_are_refused(engine: Engine, comment: str, reason: str) -> None:
+async def test_other_tables_are_refused(engine: Embedded, comment: str, reason: str) -> None:
     await engine.execute(f"ALTER TABLE {LOGS} MODIFY COMMENT '{comment}'")
     with pytest.raises(StoreError, match=reason):
         await migrate(engine)
 
 
 async def test_no_tables_are_refused(tmp_path: Path) -> None:
-    async with Engine.open(f"chdb://{tmp_path}/store") as engine:
+    async with Embedded.start(f"chdb://{tmp_path}/store", 6) as engine:
         with pytest.raises(StoreError, match=r"no table logboom\.logs"):
             await version(engine)

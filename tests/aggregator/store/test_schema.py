@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from aggregator.store import columns, schema
+from tests.aggregator.engines import BOTH
 from wire.batch import Flag
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ LEVELS = {
 }
 
 
+@BOTH
 async def test_levels_are_found_at_insert(engine: Engine) -> None:
     bodies = [*LEVELS, b'{"bytes":1,"reason":"error"}']
     flags = np.array([0] * len(LEVELS) + [int(Flag.GAP)], np.uint8)
@@ -58,6 +60,7 @@ async def test_levels_are_found_at_insert(engine: Engine) -> None:
     assert {bodies[row.position]: row.level for row in rows} == {**LEVELS, bodies[-1]: ""}
 
 
+@BOTH
 async def test_creating_again_changes_nothing(engine: Engine) -> None:
     await schema.create(engine)
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from aggregator.store.schema import STREAMS
 from aggregator.store.streams import Stream, Streams, stream_id
+from tests.aggregator.engines import BOTH
 
 if TYPE_CHECKING:
     from aggregator.store.engine import Engine
@@ -39,6 +40,7 @@ def test_different_labels_have_different_ids(one: dict[str, str], other: dict[st
     assert (stream_id(one) == stream_id(other)) == (one == other)
 
 
+@BOTH
 async def test_a_stream_is_written_once_a_day(engine: Engine) -> None:
     plain, odd = Stream.of({"pod": "a"}), Stream.of({"pod": "it's\n\0\\ ż", "empty": ""})
     first = Streams(engine)
