@@ -13,23 +13,21 @@ import logging
 import uuid
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-import aiohttp
 import clickhouse_connect
 import msgspec
-from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from aggregator.errors import StoreError, StoreUnreachableError
+from aggregator.errors import StoreError
 from aggregator.store.arrow import blocks, stream_of
 from aggregator.store.aside import Aside
 from aggregator.store.bounds import limited
 from aggregator.store.engine import INSERT_SETTINGS, Engine, Limits, check_rows
-from aggregator.store.failures import failure
 from aggregator.store.schema import LOGS
 from aggregator.store.server import Server, server_of
+from aggregator.store.waiting import Run, answered, coming, until_over
 from service.logs import fields
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     import pyarrow as pa
 
@@ -39,9 +37,19 @@ _log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
-# Longer than any statement may take (`aggregator.store.engine.Limits.time_s`) without a byte of its answer.
-_SILENCE_S: Final = 150.0
 _CONNECT_S: Final = 5.0
+# What a statement may take beside its own time (`aggregator.store.engine.Limits.time_s`): a server looks at that
+# between two blocks only, and may have much to do.
+_LATE_S: Final = 30.0
+# The client's own patience, which is one for all statements: out of the way of those above.
+_SILENCE_S: Final = 86_400.0
+# A server that is asked who it is answers at once.
+_START_S: Final = 30.0
+# Longer than a server waits for the others with what is ON CLUSTER (180 s, `distributed_ddl_task_timeout`), for then it
+# says which one is away.
+_CHANGE_S: Final = 200.0
+# Somebody's turn waits for it, and it matters little: a query ends at its limit.
+_END_S: Final = 5.0
 # An insert that has not ended by then is given up: the server ends it, and its slot stays taken for long enough
 # (`aggregator.store.schema.SLOTS_KEPT_S`) if it does not.
 INSERT_S: Final = 60.0
@@ -65,13 +73,6 @@ _READING: Final[dict[str, Any]] = {
 # Inserts go to the first replica of a shard that is well, and small answers come from it: what was stored is seen at
 # once. Large answers come from any.
 _FIRST: Final[dict[str, Any]] = {"load_balancing": "first_or_random", "prefer_localhost_replica": 0}
-
-
-class _Run(msgspec.Struct):
-    """A statement by the mark it runs under."""
-
-    mark: str
-    is_over: bool = False
 
 
 class ClickHouse(Engine):
@@ -99,7 +100,7 @@ class ClickHouse(Engine):
         Raises `StoreError` for an address that is none, and where no server answers.
         """
         server = server_of(url)
-        with _translated():
+        async with answered(_START_S):
             client = await clickhouse_connect.get_async_client(
                 host=server.host,
                 port=server.port,
@@ -147,12 +148,12 @@ class ClickHouse(Engine):
 
     async def execute(self, sql: str, parameters: Parameters | None = None) -> None:
         """As `Engine.execute`."""
-        with _translated():
+        async with answered(_CHANGE_S):
             await self._client.raw_query(sql, parameters=_bound(parameters))
 
     async def told(self, sql: str, row: type[_T]) -> list[_T]:
         """As `Engine.told`."""
-        with _translated():
+        async with answered(_CHANGE_S):
             return msgspec.json.Decoder(row).decode_lines(await self._client.raw_query(sql, fmt="JSONEachRow"))
 
     async def rows(
@@ -160,7 +161,7 @@ class ClickHouse(Engine):
     ) -> list[_T]:
         """As `Engine.rows`; the server answers once it has all of it, so a failure is never in the middle."""
         limits = limits or Limits()
-        async with self._running(limits) as run:
+        async with self._running(limits) as run, answered(limits.time_s + _LATE_S, run):
             data = await self._client.raw_query(
                 limited(sql, run.mark, limits, parameters),
                 parameters=_bound(parameters),
@@ -178,28 +179,26 @@ class ClickHouse(Engine):
         if output != "ArrowStream":
             raise ValueError(f"only ArrowStream tells rows from a failure in the middle, found {output}")
         async with self._running(limits) as run:
-            answer = await self._client.raw_stream(
-                limited(sql, run.mark, limits, parameters),
-                parameters=_bound(parameters),
-                settings=self._reading | {"query_id": run.mark},
-                fmt=output,
-            )
+            time_s = limits.time_s + _LATE_S
+            async with answered(time_s, run):
+                answer = await self._client.raw_stream(
+                    limited(sql, run.mark, limits, parameters),
+                    parameters=_bound(parameters),
+                    settings=self._reading | {"query_id": run.mark},
+                    fmt=output,
+                )
             async with answer:
-                yield _until_over(blocks(answer), run)
+                yield until_over(blocks(coming(answer, time_s)), run)
 
     @contextlib.asynccontextmanager
-    async def _running(self, limits: Limits) -> AsyncIterator[_Run]:
+    async def _running(self, limits: Limits) -> AsyncIterator[Run]:
         """A statement's turn; the server is told to end it where it is left before it is over."""
         if limits.scanned is not None:
             limits.scanned.statements += 1
         async with self._free:
-            run = _Run(uuid.uuid4().hex)
+            run = Run(uuid.uuid4().hex)
             try:
-                with _translated():
-                    yield run
-            except StoreError:
-                run.is_over = True
-                raise
+                yield run
             finally:
                 if not run.is_over:
                     await asyncio.shield(self._kill(run.mark))
@@ -208,7 +207,8 @@ class ClickHouse(Engine):
         # It reaches the server, if there is one; of several, the one whose client is gone notices that.
         sql = f"KILL QUERY WHERE query_id = '{mark}' ASYNC"
         try:
-            await self.execute(sql)
+            async with answered(_END_S):
+                await self._client.raw_query(sql)
         except StoreError as error:  # it ends at its own limit
             _log.warning("a query could not be ended", extra=fields(reason=error))
 
@@ -222,9 +222,8 @@ class ClickHouse(Engine):
             settings["insert_deduplication_token"] = slot.token
         if table == LOGS and self.layout.cluster:
             settings["insert_shard_id"] = slot.shard if slot is not None else 1
-        with _translated():
-            async with asyncio.timeout(INSERT_S):
-                await self._client.raw_insert(table, rows.schema.names, stream_of(rows), settings, "ArrowStream")
+        async with answered(INSERT_S):
+            await self._client.raw_insert(table, rows.schema.names, stream_of(rows), settings, "ArrowStream")
 
     @contextlib.asynccontextmanager
     async def inserted(self, table: str, rows: pa.RecordBatch) -> AsyncIterator[str]:
@@ -235,7 +234,7 @@ class ClickHouse(Engine):
 
     async def ping(self, time_s: float) -> None:
         """As `Engine.ping`."""
-        with _translated():
+        async with answered(time_s):
             await self._client.raw_query(f"SELECT 1 SETTINGS max_execution_time = {time_s}")
 
     async def hold_queries(self, time_s: float) -> None:
@@ -256,21 +255,3 @@ class ClickHouse(Engine):
 def _bound(parameters: Parameters | None) -> dict[str, Any]:
     """Parameters as the client takes them: a tuple would become one of SQL, which is no array."""
     return {name: value if isinstance(value, str | int) else list(value) for name, value in (parameters or {}).items()}
-
-
-async def _until_over(chunks: AsyncIterator[bytes], run: _Run) -> AsyncIterator[bytes]:
-    async for chunk in chunks:
-        yield chunk
-    run.is_over = True
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    """What the client raises, as exceptions of ours."""
-    try:
-        yield
-    except ClickHouseError as error:
-        found = failure(error, of_servers=True)
-        raise (found if found.code or type(found) is not StoreError else StoreUnreachableError(str(error))) from error
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise StoreUnreachableError(f"the store's server does not answer: {error!r}") from error

@@ -62,18 +62,27 @@ async def spawn(*arguments: str) -> asyncio.subprocess.Process:
 
 
 @contextlib.asynccontextmanager
-async def running(store: Path | str, *arguments: str) -> AsyncIterator[Process]:
-    """``store``: a directory, or an address."""
+async def running(store: Path | str, *arguments: str, time_s: float = DEADLINE_S) -> AsyncIterator[Process]:
+    """``store``: a directory, or an address; ``time_s``: within that it listens."""
     address = store if isinstance(store, str) else f"chdb://{store}"
     child = await spawn("--listen", "127.0.0.1:0", "--store", address, *arguments)
     assert child.stderr is not None
-    url = ""
-    async with asyncio.timeout(DEADLINE_S):
-        while not url:
-            line = (await child.stderr.readline()).decode()
-            assert line, "it ended before it listened"
-            if " listening " in line:
-                url = line.split("address=")[1].split()[0]
+    url, said = "", ""
+    try:
+        async with asyncio.timeout(time_s):
+            while not url:
+                line = (await child.stderr.readline()).decode()
+                assert line, f"it ended before it listened: {said}"
+                said += line
+                if " listening " in line:
+                    url = line.split("address=")[1].split()[0]
+    except TimeoutError:
+        pytest.fail(f"not within {time_s:g} s: an aggregator listens; it said: {said}")
+    finally:
+        if not url:
+            with contextlib.suppress(ProcessLookupError):
+                child.kill()
+            await child.wait()
     process = Process(child, url)
 
     async def drain(stderr: asyncio.StreamReader) -> None:

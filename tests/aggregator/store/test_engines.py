@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from typing import TYPE_CHECKING
 
+import aiohttp
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
+from aiohttp import web
 
 from aggregator.errors import (
     QueryDoubtError,
@@ -26,6 +29,7 @@ from tests.aggregator.front import serving
 from tests.aggregator.records import DAY_S
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
 HOSTILE = ["", "it's", "back\\slash", "tab\tnew\nline\r", "nul\0", "{x:String}", "%s %(x)s", "żółw 🐢", "a&b=c;d"]
@@ -211,6 +215,105 @@ async def test_a_server_that_is_away_is_told_from_a_failure(tmp_path: Path) -> N
     with pytest.raises(StoreUnreachableError):
         async with Engine.open(url, 1):
             pass
+
+
+@contextlib.asynccontextmanager
+async def deaf(path: Path) -> AsyncIterator[tuple[Engine, list[str]]]:
+    """A store whose server takes statements and answers nothing any more; and those that it took."""
+    async with serving(path / "front") as front, Engine.open(front.url, 1) as engine:
+        await schema.create(engine)
+        heard: list[str] = []
+
+        async def for_ever(sql: str) -> None:
+            heard.append(sql)
+            await asyncio.Event().wait()
+
+        front.instead = for_ever
+        yield engine, heard
+
+
+async def test_a_server_that_never_answers_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_LATE_S", "_CHANGE_S", "_END_S", "INSERT_S"):
+        monkeypatch.setattr(f"aggregator.store.clickhouse.{name}", 0.2)
+
+    async def stream(engine: Engine) -> None:
+        async with engine.stream("SELECT 1", "ArrowStream", None, Limits(time_s=0.1)):
+            pass
+
+    async with deaf(tmp_path) as (engine, _), asyncio.timeout(20):
+        for call in (
+            engine.ping(0.2),
+            engine.execute("SELECT 1"),
+            number(engine, "SELECT 1 AS n", Limits(time_s=0.1)),
+            stream(engine),
+            engine.insert(schema.LOGS, rows_of_logs(1)),
+        ):
+            with pytest.raises(StoreUnreachableError, match="not answered for 0"):
+                await call
+
+
+async def test_who_leaves_a_server_that_never_answers_may_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aggregator.store.clickhouse._END_S", 0.2)
+    async with deaf(tmp_path) as (engine, heard), asyncio.timeout(20):
+        asking = asyncio.create_task(number(engine, "SELECT 1 AS n"))
+        while not heard:
+            await asyncio.sleep(0.01)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert heard[-1].startswith("KILL QUERY"), "it was told to end what nobody waits for"
+
+
+async def test_a_reader_that_leaves_is_no_server_that_is_away(tmp_path: Path) -> None:
+    async with serving(tmp_path / "front") as front, Engine.open(front.url, 1) as engine:
+        heard: list[str] = []
+
+        async def listen(sql: str) -> None:
+            heard.append(sql)
+
+        front.instead = listen
+        with pytest.raises(aiohttp.ClientConnectionResetError):
+            async with engine.stream("SELECT number FROM numbers(1000000000)", "ArrowStream", None, Limits()):
+                raise aiohttp.ClientConnectionResetError
+        assert heard[-1].startswith("KILL QUERY")
+
+
+async def test_a_server_that_goes_in_the_middle_of_an_answer_is_away(tmp_path: Path) -> None:
+    async with serving(tmp_path / "front") as front, Engine.open(front.url, 1) as engine:
+        front.cut = True
+
+        async def read() -> int:
+            async with engine.stream("SELECT number FROM numbers(50000)", "ArrowStream", None, Limits()) as pieces:
+                return sum([pa.ipc.open_stream(piece).read_all().num_rows async for piece in pieces])
+
+        with pytest.raises(StoreUnreachableError):
+            await read()
+
+
+async def test_a_wrong_password_is_said_and_not_repeated(tmp_path: Path) -> None:
+    async with serving(tmp_path / "front") as front:
+
+        async def refuse(_: str) -> web.Response:
+            said = "Code: 516. DB::Exception: default: Authentication failed: password is incorrect"
+            return web.Response(text=said, status=403, headers={"X-ClickHouse-Exception-Code": "516"})
+
+        front.instead = refuse
+        with pytest.raises(StoreError, match="Authentication failed") as raised:
+            async with Engine.open(front.url, 1, "hunter2"):
+                pass
+        assert not isinstance(raised.value, StoreUnreachableError)
+        assert "hunter2" not in str(raised.value)
+
+
+async def test_a_proxy_that_finds_no_server_is_one_that_is_away(tmp_path: Path) -> None:
+    async with serving(tmp_path / "front") as front, Engine.open(front.url, 1) as engine:
+
+        async def refuse(_: str) -> web.Response:
+            return web.Response(text="<html>no healthy upstream</html>", status=503)
+
+        front.instead = refuse
+        with pytest.raises(StoreUnreachableError, match="upstream"):
+            await number(engine, "SELECT 1 AS n")
 
 
 async def test_a_cluster_that_nobody_knows_is_refused(tmp_path: Path) -> None:
