@@ -190,16 +190,31 @@ def _at_least(least: float, text: str) -> Callable[[click.Context, click.Paramet
     return check
 
 
-STORE: Final = click.option(
-    "--store",
-    default=lambda: f"chdb://{Path.cwd() / 'data'}",
-    envvar="LOGBOOM_STORE",
-    show_envvar=True,
-    show_default="chdb://<working directory>/data",
-    metavar="URL",
-    help="The store: a directory of the embedded engine, chdb:///absolute/path, made if there is none; or servers, "
-    "clickhouse://user@host:8123/database?cluster=name (clickhouses:// with TLS).",
+def _refuse_servers(_: click.Context, __: click.Parameter, value: str) -> str:
+    if names_servers(value):
+        raise click.BadParameter("not with ClickHouse servers, which have means of their own: see docs/cluster.md")
+    return value
+
+
+def _store(text: str, callback: Callable[[click.Context, click.Parameter, str], str] | None = None) -> Any:
+    return click.option(
+        "--store",
+        default=lambda: f"chdb://{Path.cwd() / 'data'}",
+        envvar="LOGBOOM_STORE",
+        show_envvar=True,
+        show_default="chdb://<working directory>/data",
+        metavar="URL",
+        callback=callback,
+        help=text,
+    )
+
+
+_STORE: Final = _store(
+    "The store: a directory of the embedded engine, chdb:///absolute/path, made if there is none; or servers, "
+    "clickhouse://user@host:8123/database?cluster=name (clickhouses:// with TLS)."
 )
+# Of what looks at the store's own files, or writes rows that no agent sent.
+STORE_HERE: Final = _store("The store: a directory of the embedded engine, chdb:///absolute/path.", _refuse_servers)
 
 
 class RuleType(click.ParamType[Rule]):
@@ -270,7 +285,7 @@ COLD: Final = (
 )
 _OPTIONS: Final = (
     _option("--listen", "LOGBOOM_LISTEN", ADDRESS, "127.0.0.1:8080", "Where to listen; port 0 takes a free one."),
-    STORE,
+    _STORE,
     click.option(
         "--store-password-file",
         type=click.Path(path_type=Path),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
-from aggregator.config import COLD, STORE, tier_of
+from aggregator.config import COLD, STORE_HERE, tier_of
 from aggregator.errors import StoreError
 from service.logs import configure
 
@@ -33,7 +33,7 @@ def _cold(command: _Command) -> _Command:
 
 
 @click.command(name="check")
-@STORE
+@STORE_HERE
 @_cold
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of lines.")
 def check(*, store: str, as_json: bool, **cold: Any) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import click
 
-from aggregator.config import STORE
+from aggregator.config import STORE_HERE
 from aggregator.errors import MovingError, StoreError
 from service.logs import configure
 from service.options import SIZE, text_of
@@ -38,7 +38,7 @@ def _at_least(_: click.Context, __: click.Parameter, value: int) -> int:
 
 
 @click.command(name="export")
-@STORE
+@STORE_HERE
 @click.option(
     "--file-size",
     type=SIZE,
@@ -63,7 +63,7 @@ def export_command(*, store: str, file_size: int, directory: Path) -> None:
 
 
 @click.command(name="import")
-@STORE
+@STORE_HERE
 @click.option(
     "--merge",
     is_flag=True,

@@ -4,6 +4,7 @@ engine      what is asked of an engine: statements, streams of results, inserts
 layout      which tables there are, and where
 server      the address of ClickHouse servers
 clickhouse  servers as the engine, through the official client
+waiting     how long a server is waited for
 arrow       an answer of a server, cut where its blocks end
 embedded    the engine inside this process: connections, threads, statements, inserts
 running     a query that runs there: its pieces, its end

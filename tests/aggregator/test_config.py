@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
+from aggregator.__main__ import main
 from aggregator.config import Config, command
 from aggregator.store.terms import Rule
 from aggregator.store.tier import Tier
@@ -104,6 +105,20 @@ def test_a_wrong_option_is_named(arguments: tuple[str, ...], named: str) -> None
     result = CliRunner().invoke(command(lambda _: None), arguments)
     assert result.exit_code == 2
     assert named in result.output
+
+
+@pytest.mark.parametrize("arguments", [("check",), ("export", "out"), ("import", "out"), ("import", "--merge", "out")])
+@pytest.mark.parametrize("is_variable", [False, True])
+def test_what_is_of_the_embedded_engine_refuses_servers(
+    arguments: tuple[str, ...], *, is_variable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    url = "clickhouse://servers/logboom?cluster=logs"
+    given, env = ((), {"LOGBOOM_STORE": url}) if is_variable else (("--store", url), {})
+    result = CliRunner().invoke(main, [arguments[0], *given, *arguments[1:]], env=env)
+    assert result.exit_code == 2
+    assert "not with ClickHouse servers, which have means of their own: see docs/cluster.md" in result.output
+    assert not list(tmp_path.iterdir())
 
 
 def test_help_names_every_option_with_its_variable() -> None:
