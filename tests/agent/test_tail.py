@@ -24,13 +24,14 @@ from agent.generations import container_of
 from agent.gzipped import GzippedFile
 from agent.identity import source_of
 from agent.metrics import Metrics
+from agent.rounds import Round
 from agent.tail import Tail
 from tests.agent.tailing import Clock
 from wire.batch import Flag
 
 if TYPE_CHECKING:
     from agent.logfile import LogFile
-    from agent.rounds import Part, Round
+    from agent.rounds import Part
 
 CONTAINERS = ("a_pod-1_u1/web", "a_pod-1_u1/db", "b_pod-2_u2/web")
 # Larger than what is read of a file at once.
@@ -48,6 +49,23 @@ class Row(msgspec.Struct, frozen=True):
     flags: Flag
     insert: int
     onward: bytes = b""
+
+
+class Read(msgspec.Struct, frozen=True):
+    """A round, and the sources of its parts as they were when it was read: a truncated file becomes another source."""
+
+    round: Round
+    sources: tuple[bytes, ...]
+
+
+def as_read(rounds: list[Round]) -> list[Read]:
+    """What `agent.batch.Builder` would keep of them."""
+    found = []
+    for each in rounds:
+        sources = tuple(part.file.source for part in each.parts if part.file.source is not None)
+        assert len(sources) == len(each.parts)
+        found.append(Read(each, sources))
+    return found
 
 
 class Content:
@@ -183,7 +201,7 @@ class Following(RuleBasedStateMachine):
         self.store: dict[bytes, list[Row]] = {}
         self.inserts = 0
         self.number = 0
-        self.ahead: list[Round] = []
+        self.ahead: list[Read] = []
         self.tail = Tail("test", 1 << 20, Metrics())
         self.discovery = Discovery(str(self.root), lambda _: True)
 
@@ -379,18 +397,22 @@ class Following(RuleBasedStateMachine):
     @rule()
     def read(self) -> None:
         if len(self.ahead) < 3:
-            self.ahead += [*self.tail.read_round(), *self.tail.lost()]
+            self.ahead += self.read_all()
 
     @precondition(lambda self: self.ahead)
     @rule(answered=st.booleans())
     def commit(self, *, answered: bool) -> None:
-        part = self.ahead.pop(0)
-        reached = self.take(part)
+        read = self.ahead.pop(0)
+        reached = self.take(read)
         if answered:
             self.answer(reached)
         else:
             # The answer is lost: the agent sends it again, and the store trims.
-            self.answer(self.take(part))
+            self.answer(self.take(read))
+
+    def read_all(self) -> list[Read]:
+        """As the agent does, with nothing between reading and keeping."""
+        return as_read([*self.tail.read_round(), *self.tail.lost()])
 
     def answer(self, reached: dict[bytes, int]) -> None:
         if self.tail.place(reached):
@@ -414,10 +436,10 @@ class Following(RuleBasedStateMachine):
         self.ahead = []
         self.tail.rewind()
 
-    def take(self, part: Round) -> dict[bytes, int]:
-        """Store what is new of ``part`` in one insert; what is joint is stored as one, or is stored already."""
+    def take(self, read: Read) -> dict[bytes, int]:
+        """Store what is new of ``read`` in one insert; what is joint is stored as one, or is stored already."""
         self.inserts += 1
-        found = iter(self.rows(part))
+        found = iter(self.rows(read))
         reached: dict[bytes, int] = {}
         for source, each, rows in found:
             committed = self.committed(source)
@@ -437,9 +459,9 @@ class Following(RuleBasedStateMachine):
             reached[source] = self.committed(source)
         return reached
 
-    def rows(self, part: Round) -> list[tuple[bytes, Part, list[Row]]]:
+    def rows(self, read: Read) -> list[tuple[bytes, Part, list[Row]]]:
         """The records of each part, and its source."""
-        records = part.records
+        records = read.round.records
         offsets = np.concatenate(([0], np.cumsum(records.lengths, dtype=np.int64)))
         rows = [
             Row(int(position), bytes(records.body[first:last]), Flag(int(flags)), self.inserts)
@@ -449,9 +471,8 @@ class Following(RuleBasedStateMachine):
         ]
         found = []
         first = 0
-        for each in part.parts:
-            assert each.file.source is not None
-            found.append((each.file.source, each, rows[first : first + each.rows]))
+        for source, each in zip(read.sources, read.round.parts, strict=True):
+            found.append((source, each, rows[first : first + each.rows]))
             first += each.rows
         return found
 
@@ -470,10 +491,10 @@ class Following(RuleBasedStateMachine):
             self.tail.look()
             self.place()
             while self.tail.look():
-                for part in [*self.tail.read_round(), *self.tail.lost()]:
-                    self.answer(self.take(part))
-            for part in [*self.tail.lost(), *self.tail.overdue()]:
-                self.answer(self.take(part))
+                for read in self.read_all():
+                    self.answer(self.take(read))
+            for read in as_read([*self.tail.lost(), *self.tail.overdue()]):
+                self.answer(self.take(read))
 
     @invariant()
     def offsets_are_in_order(self) -> None:
