@@ -425,8 +425,8 @@ class Following(RuleBasedStateMachine):
         for content in self.gone:
             if any(row.insert > last for row in self.store.get(content.source or b"", [])):
                 content.reach = 0
-        for source, rows in self.store.items():
-            self.store[source] = [row for row in rows if row.insert <= last]
+        older = {source: [row for row in rows if row.insert <= last] for source, rows in self.store.items()}
+        self.store = {source: rows for source, rows in older.items() if rows}
         self.ahead = []
         self.tail.displace()
         self.place()
