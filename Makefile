@@ -8,7 +8,7 @@ PIP := $(BIN)/pip --disable-pip-version-check
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench chaos compose-test lock clean
+.PHONY: help run test lint bench fuzz chaos compose-test lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -27,6 +27,9 @@ lint: $(VENV)/dev.stamp ## style, format and types
 
 bench: $(VENV)/dev.stamp ## measure cost, memory, disk and delay
 	$(BIN)/python -m benchmarks
+
+fuzz: $(VENV)/dev.stamp ## the tests by example with other examples than `make test` has; LOGBOOM_EXAMPLES=3000 has more of queries
+	$(BIN)/python -m pytest -n 3 --hypothesis-profile fuzz -m "hypothesis and not chaos and not compose"
 
 chaos: $(VENV)/dev.stamp ## minutes of random kills and cuts; the short form is part of `make test`
 	$(BIN)/python -m pytest -m chaos tests/e2e

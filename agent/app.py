@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
-from agent.batch import Builder, Origin
-from agent.client import TIMEOUT_S, Client, connector
-from agent.collect import Collector
-from agent.deleted import Hold
-from agent.forecast import Rotation
-from agent.heartbeat import Heart
+from agent.follow.deleted import Hold
+from agent.follow.tail import Tail
+from agent.follow.watch import Watch
 from agent.memory import keep_what_is, share_one_arena
 from agent.metrics import Metrics
-from agent.positions import Positions
-from agent.ship import Shipper
-from agent.status import status_app
-from agent.tail import Tail
-from agent.trust import Trust
-from agent.watch import Watch
+from agent.report.forecast import Rotation
+from agent.report.heartbeat import Heart
+from agent.report.status import status_app
+from agent.ship.batch import Builder, Origin
+from agent.ship.client import TIMEOUT_S, Client, connector
+from agent.ship.collect import Collector
+from agent.ship.positions import Positions
+from agent.ship.ship import Shipper
+from agent.ship.trust import Trust
 from service.logs import fields
 from service.web import serve
 from wire.codec import NAME_BYTES_MAX

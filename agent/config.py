@@ -12,10 +12,10 @@ import click
 import msgspec
 
 from agent.errors import UnavailableError
-from agent.forecast import FILE_BYTES_DEFAULT, FILES_DEFAULT
-from agent.readymade import READY_MADE
-from agent.rules import RULES_MAX, Glob, Rule, Rules, expression_of, rate_of, redactions_of
-from agent.trust import Trust
+from agent.report.forecast import FILE_BYTES_DEFAULT, FILES_DEFAULT
+from agent.select.readymade import READY_MADE
+from agent.select.rules import RULES_MAX, Glob, Rule, Rules, expression_of, rate_of, redactions_of
+from agent.ship.trust import Trust
 from service.logs import log_options
 from service.options import ADDRESS, DURATION, LINE, SIZE, TOKEN_FILE, Address, TablesType, config_file_option
 from wire.codec import BATCH_BYTES_MAX, NAME_BYTES_MAX, POSITION_MAX, RECORD_BYTES_MAX

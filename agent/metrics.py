@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.process_collector import ProcessCollector
 
 if TYPE_CHECKING:
-    from agent.batch import Sealed
+    from agent.ship.batch import Sealed
 
 
 class Metrics:

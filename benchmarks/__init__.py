@@ -15,5 +15,6 @@ stock       millions of lines in a store, made inside the engine
 questions   what is asked of them, in LogQL and in SQL by hand
 queries     the one against the other, while the store grows
 beside      how fast batches are taken beside heavy queries
+large       what grows with a store: a real aggregator over up to a hundred million lines
 longrun     days of ingestion in minutes: whether the store stays within its bounds
 """

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 START_WITHIN_S: Final = 60.0
 STOP_WITHIN_S: Final = 60.0
+ANSWER_WITHIN_S: Final = 600.0
 _MIB: Final = 1 << 20
 
 
@@ -53,7 +54,7 @@ class Process:
 
     def get(self, path: str) -> bytes:
         """The body of a GET."""
-        with urllib.request.urlopen(self.url + path, timeout=60) as response:  # noqa: S310 - our own process
+        with urllib.request.urlopen(self.url + path, timeout=ANSWER_WITHIN_S) as response:  # noqa: S310 - our own process
             return bytes(response.read())
 
     def json(self, path: str) -> Any:
@@ -72,6 +73,11 @@ class Process:
         if match is None:
             raise ValueError(f"/proc has no {field}")
         return int(match[1]) * 1024 / _MIB
+
+    def kill(self) -> None:
+        """SIGKILL, and wait."""
+        self._process.kill()
+        self._process.wait(STOP_WITHIN_S)
 
     def stop(self) -> None:
         """SIGTERM, and wait. Raises `RuntimeError` with its log if it had ended by itself."""

@@ -107,8 +107,8 @@ def questions(trace: str) -> tuple[Question, ...]:
         ),
         Question(
             "filter by a JSON number, newest 100",
-            f"{_JSON} | latency > 785.9",
-            _newest(f"{_IS_JSON} AND JSONExtractFloat(body, 'latency') > 785.9"),
+            f"{_JSON} | latency > 785.2",
+            _newest(f"{_IS_JSON} AND JSONExtractFloat(body, 'latency') > 785.2"),
         ),
         Question(
             "counts per minute by level",

@@ -2,8 +2,8 @@
 
 200 pods of five namespaces, the busiest with a hundred times the lines of the quietest; four kinds of lines: access
 logs, JSON with numbers, logfmt and klog, 90 to 400 bytes each. Lines arrive at an even pace, ten million of them in two
-days, and are inserted in the order of time as an aggregator commits them: each insert has lines of every pod. The same
-number of a line always makes the same line.
+days, and are inserted in the order of time as an aggregator commits them: each insert has lines of every pod, and with
+each insert every pod begins another log file. The same number of a line always makes the same line.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ LINES_A_DAY: Final = 5_000_000
 # Every so many lines one has the rare words in it.
 RARE_EVERY: Final = 100_000
 _INSERT_LINES: Final = 500_000
+# What a line's file has in front of and behind its message.
+_FRAMING_BYTES: Final = 41
 # The number of the line with the needle.
-_NEEDLE: Final = 200_000
+_NEEDLE: Final = 200_002
 _STEP_NS: Final = DAY_NS // LINES_A_DAY
 
 _HASH: Final = "cityHash64(n, 7)"
@@ -93,13 +95,18 @@ def needle() -> str:
 
 
 class Stock:
-    """Fills the store of ``engine``, whose tables are there and empty."""
+    """Fills the store of ``engine``, whose tables are there and have ``lines`` of it: whole inserts."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.lines = 0
+    def __init__(self, engine: Engine, lines: int = 0) -> None:
+        self.lines = lines
         self._engine = engine
         self._streams = Streams(engine)
         self._known = [stream(pod) for pod in range(PODS)]
+
+    @property
+    def files(self) -> int:
+        """How many log files there were."""
+        return self.lines // _INSERT_LINES * PODS
 
     @property
     def end_ns(self) -> int:
@@ -119,12 +126,13 @@ class Stock:
 
     async def _insert(self, first: int, end: int) -> None:
         await self._engine.execute(
-            f"INSERT INTO {LOGS} (namespace, stream_id, ts, source, position, flags, body) "  # noqa: S608 - own words
-            f"SELECT namespace, stream_id, ts, source, position, flags, body FROM ({_SELECT}) "
+            f"INSERT INTO {LOGS} (namespace, stream_id, ts, source, position, framing, flags, body) "  # noqa: S608 - own words
+            f"SELECT namespace, stream_id, ts, source, position, {_FRAMING_BYTES}, flags, body FROM ({_SELECT}) "
             "SETTINGS max_insert_threads = 1, max_block_size = 1048576, min_insert_block_size_rows = 1048576, "
             "min_insert_block_size_bytes = 0, max_threads = 2",
             {
                 "first": first,
+                "files": self.files,
                 "count": end - first,
                 "streams": [one.number for one in self._known],
                 "namespaces": [one.labels["namespace"] for one in self._known],
@@ -141,5 +149,7 @@ _SELECT: Final = f"""WITH
 SELECT
     {{namespaces:Array(String)}}[pod + 1] AS namespace, {{streams:Array(UInt64)}}[pod + 1] AS stream_id,
     fromUnixTimestamp64Nano(toInt64({START_NS} + n * {_STEP_NS} + h % {_STEP_NS}), 'UTC') AS ts,
-    toUInt128(pod + 1) AS source, n + 1 AS position, toUInt8(0) AS flags, {_BODY} AS body
+    toUInt128({{files:UInt64}} + pod + 1) AS source, toUInt8(0) AS flags, {_BODY} AS body,
+    toUInt64(sum(length(body) + {_FRAMING_BYTES}) OVER (PARTITION BY pod ORDER BY n ROWS UNBOUNDED PRECEDING))
+        AS position
 FROM (SELECT number AS n FROM numbers({{first:UInt64}}, {{count:UInt64}}))"""  # noqa: S608 - own words

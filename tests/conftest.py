@@ -7,11 +7,18 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests.bucket import Bucket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+# A change fails by what it does, not by chance: the same examples each time. `make fuzz` tries others.
+settings.register_profile("same", derandomize=True)
+settings.register_profile("fuzz", derandomize=False, print_blob=True)
+settings.load_profile("same")
 
 
 def pytest_configure() -> None:

@@ -76,7 +76,7 @@ def _make(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_make_alone_lists_every_task() -> None:
     text = _make(ROOT, "--no-print-directory").stdout
     tasks = set(re.findall(r"^make (\S+)", text, re.MULTILINE))
-    assert tasks == {"help", "run", "test", "lint", "bench", "chaos", "compose-test", "lock", "clean"}
+    assert tasks == {"help", "run", "test", "lint", "bench", "chaos", "fuzz", "compose-test", "lock", "clean"}
 
 
 def test_who_contributes_is_told_of_every_task() -> None:

@@ -14,19 +14,19 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from agent.batch import Unsealed, seal
 from agent.doctor.report import Aggregator, Step
 from agent.doctor.running import reason_of
 from agent.errors import RefusedError, UnavailableError
+from agent.ship.batch import Unsealed, seal
 from wire.codec import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from agent.batch import Origin
-    from agent.client import Client
     from agent.doctor.report import StepName
-    from agent.trust import Trust
+    from agent.ship.batch import Origin
+    from agent.ship.client import Client
+    from agent.ship.trust import Trust
 
     _Take = Callable[[], Awaitable[tuple[bool | None, str]]]
 

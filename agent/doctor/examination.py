@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 import aiohttp
 import msgspec
 
-from agent.batch import Origin
-from agent.client import Client
 from agent.doctor import running
 from agent.doctor.aggregator import Way
 from agent.doctor.judgement import judge
@@ -21,8 +19,10 @@ from agent.doctor.report import File, Report, encodable
 from agent.doctor.sources import read_gzip, read_plain
 from agent.doctor.survey import Found, Survey, obstacle_of
 from agent.errors import UnavailableError
-from agent.identity import source_of
-from agent.trust import Trust
+from agent.follow.identity import source_of
+from agent.ship.batch import Origin
+from agent.ship.client import Client
+from agent.ship.trust import Trust
 from wire.answers import SOURCES_PER_REQUEST_MAX
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.doctor.report import Limits
-from agent.inotify import Inotify
+from agent.follow.inotify import Inotify
 
 _INOTIFY: Final = Path("/proc/sys/fs/inotify")
 _SELF: Final = Path("/proc/self/status")

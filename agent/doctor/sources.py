@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from agent.identity import FIRST_LINE_BYTES_MAX, first_line
+from agent.follow.identity import FIRST_LINE_BYTES_MAX, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,6 +1,7 @@
 """The pods directory as it lies there: every file of every container, and what stands in the way of others.
 
-Unlike `agent.discovery`, which has to be quick and passes by what it cannot use, this says of everything what it is.
+Unlike `agent.follow.discovery`, which has to be quick and passes by what it cannot use, this says of everything what it
+is.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from agent.doctor.report import Obstacle, Owner
-from agent.generations import Container, Generation, container_of, generation_of, shifted_of
+from agent.follow.generations import Container, Generation, container_of, generation_of, shifted_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

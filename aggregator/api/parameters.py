@@ -21,7 +21,7 @@ from aggregator.errors import LogQLError
 from aggregator.logql.metric import MetricQuery
 from aggregator.logql.narrowing import narrowed, narrowed_logs
 from aggregator.logql.parser import parse, parse_log
-from aggregator.logql.patterns import matcher
+from aggregator.logql.patterns import matcher, word
 from aggregator.logql.regex import RegexError, compiled
 from aggregator.logql.tree import (
     LEVEL,
@@ -83,6 +83,7 @@ LINES: Final = (
         "level", f"Level found in the line: {', '.join(LEVELS)}; `*` as above.", repeatable=True, example="error"
     ),
     Parameter("grep", "Text that the line contains; if repeated, all of them.", repeatable=True, example="timeout"),
+    Parameter("word", "Whole word that the line contains; if repeated, all of them.", repeatable=True, example="panic"),
     Parameter("regex", "RE2 regular expression that matches somewhere in the line.", example=r"took \d{4,}ms"),
     Parameter("not", "Text that the line does not contain; if repeated, none of them.", repeatable=True),
 )
@@ -141,6 +142,7 @@ _MEDIA_TYPES: Final = {
 
 # What is said of an expression that is none.
 REGEX_HINT: Final = "it must be RE2: no lookaround, no backreferences"
+_WORD_HINT: Final = "grep looks for any text"
 _FORMAT_HINT: Final = "accept text/plain, application/x-ndjson or text/csv, or say format=text, json or csv"
 _T = TypeVar("_T")
 
@@ -330,6 +332,7 @@ def _stages(given: Given) -> tuple[Stage, ...]:
     if levels:
         stages.append(LabelFilter(matcher(LEVEL, levels)))
     stages += [LineFilter.of(LineOp.CONTAINS, value) for value in given.every("grep")]
+    stages += [LineFilter.of(LineOp.MATCHES, _parsed("word", value, word, _WORD_HINT)) for value in given.every("word")]
     stages += [LineFilter.of(LineOp.LACKS, value) for value in given.every("not")]
     stages += [LineFilter.of(LineOp.MATCHES, f"(?s){_valid(value)}") for value in given.every("regex")]
     return tuple(stages)
@@ -345,11 +348,11 @@ def _valid(value: str) -> str:
 
 
 def _level(value: str) -> str:
-    word = value.lower()
-    word = _LEVEL_WORDS.get(word, word)
-    if "*" not in word and word not in LEVELS:
-        raise _refused("level", f"{value!r} is no level", _nearest(word, LEVELS))
-    return word
+    level = value.lower()
+    level = _LEVEL_WORDS.get(level, level)
+    if "*" not in level and level not in LEVELS:
+        raise _refused("level", f"{value!r} is no level", _nearest(level, LEVELS))
+    return level
 
 
 def _window(given: Given, now_ns: int, ahead_ns: int = AHEAD_NS) -> Window:
@@ -368,7 +371,7 @@ def _window(given: Given, now_ns: int, ahead_ns: int = AHEAD_NS) -> Window:
     return Window(start_ns, end_ns)
 
 
-def _parsed(name: str, text: str, parse: Callable[[str], int], hint: str) -> int:
+def _parsed(name: str, text: str, parse: Callable[[str], _T], hint: str) -> _T:
     try:
         return parse(text)
     except ValueError as error:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _PUNCTUATION: Final = r"[\x01-\x2f\x3a-\x40\x5b-\x5e\x60\x7b-\x7f]"
 _SPECIAL: Final = re.compile(_PUNCTUATION)
+_WORD: Final = re.compile(r"\w|\w.*\w", re.ASCII | re.DOTALL)
 # What an alternation of literals is made of: escaped punctuation, characters that mean themselves, bars.
 _LITERAL_TOKEN: Final = re.compile(
     rf"\\(?P<escaped>{_PUNCTUATION})|(?P<plain>[^\\.+*?()|\[\]{{}}^$])|(?P<bar>\|)", re.DOTALL
@@ -30,6 +31,16 @@ def quoted(text: str) -> str:
 def glob(text: str) -> str:
     """The expression of a glob: ``*`` stands for any characters, also none; everything else for itself."""
     return ".*".join(quoted(part) for part in text.split("*"))
+
+
+def word(text: str) -> str:
+    """The expression of ``text`` where no word goes on before or after it.
+
+    Raises `ValueError` unless ``text`` begins and ends as words do in RE2: with a letter of ASCII, a digit or ``_``.
+    """
+    if not _WORD.fullmatch(text):
+        raise ValueError(f"{text!r} does not begin and end with a letter of ASCII, a digit or _")
+    return rf"\b{quoted(text)}\b"
 
 
 def matcher(label: str, values: Sequence[str]) -> Matcher:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from agent.batch import Builder, Origin, halves, seal, unseal
+from agent.ship.batch import Builder, Origin, halves, seal, unseal
 from aggregator.ingest.plan import plan
 from aggregator.ingest.pods import PodStreams
 from aggregator.store.schema import MARKER_NAMESPACE
@@ -154,7 +154,7 @@ class Session:
         return batch
 
     def send(self, batch: Batch, *, halved: bool = False) -> None:
-        """Commit it and take the answer, as `agent.collect` does."""
+        """Commit it and take the answer, as `agent.ship.collect` does."""
         for piece in (halved and halves(batch)) or [batch]:
             refused = self.store.take(piece)
             ends = {chunk.source: chunk.end for chunk in piece.chunks}

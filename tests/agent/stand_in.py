@@ -18,8 +18,8 @@ import zstandard
 from aiohttp import web
 
 from agent.app import follow
-from agent.client import TIMEOUT_S
 from agent.config import Config
+from agent.ship.client import TIMEOUT_S
 from service.options import Address
 from service.web import json_response
 from wire import heartbeat

@@ -7,9 +7,9 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from agent.discovery import Discovery
+from agent.follow.discovery import Discovery
+from agent.follow.tail import Tail
 from agent.metrics import Metrics
-from agent.tail import Tail
 from wire.batch import Flag
 
 if TYPE_CHECKING:
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from agent.deleted import Hold
-    from agent.logfile import LogFile
-    from agent.rounds import Round
-    from agent.rules import Rules
+    from agent.follow.deleted import Hold
+    from agent.follow.logfile import LogFile
+    from agent.follow.rounds import Round
+    from agent.select.rules import Rules
 
 
 def cri(number: int, text: str = "line", tag: str = "F") -> bytes:

@@ -11,9 +11,9 @@ from click.testing import CliRunner
 
 from agent.app import _shortened
 from agent.config import Config, options
-from agent.generations import Container
-from agent.readymade import READY_MADE
-from agent.rules import RULES_MAX, Replacement, Rule
+from agent.follow.generations import Container
+from agent.select.readymade import READY_MADE
+from agent.select.rules import RULES_MAX, Replacement, Rule
 from service.options import Address
 from wire.codec import NAME_BYTES_MAX
 

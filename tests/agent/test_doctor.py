@@ -333,7 +333,7 @@ AT_ITS_LIMITS = AS_NOBODY.replace(
     "main()\n",
     """
 import contextlib, resource
-from agent.inotify import Inotify
+from agent.follow.inotify import Inotify
 taken = []
 with contextlib.suppress(OSError):
     while True:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
-from agent import heartbeat
-from agent.backoff import LONGEST_S, Backoff
+from agent.report import heartbeat
+from agent.ship.backoff import LONGEST_S, Backoff
 from service.web import json_response
 from tests.agent.certificates import Authority
 from tests.agent.way import Trouble, Way
@@ -69,7 +69,7 @@ async def way(node: Node) -> AsyncIterator[Way]:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.backoff.FIRST_S", FIRST_S)
+    monkeypatch.setattr("agent.ship.backoff.FIRST_S", FIRST_S)
 
 
 def assert_no_busy_loop(tries_s: list[float]) -> None:

@@ -14,9 +14,9 @@ from agent.__main__ import main as agent
 from agent.config import Config
 from agent.doctor.command import doctor
 from agent.doctor.report import StepName
-from agent.generations import Container
+from agent.follow.generations import Container
 from agent.metrics import Metrics as AgentMetrics
-from agent.readymade import READY_MADE
+from agent.select.readymade import READY_MADE
 from aggregator.__main__ import main as aggregator
 from aggregator.api.accounting import QueryMetrics, TailMetrics
 from aggregator.api.turnstile import Turnstile

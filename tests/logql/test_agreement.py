@@ -37,10 +37,8 @@ if TYPE_CHECKING:
     from tests.logql.series import Labels
 
 EXAMPLES: Final = int(os.environ.get("LOGBOOM_EXAMPLES", "300"))
-# The same queries each time, unless somebody asks for a number of others.
 CHANCE: Final = settings(
     max_examples=EXAMPLES,
-    derandomize="LOGBOOM_EXAMPLES" not in os.environ,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )

@@ -45,6 +45,8 @@ def test_parameters_become_a_tree() -> None:
             ("level", "WARNING"),
             ("grep", "a b"),
             ("grep", "100%"),
+            ("word", "ts-42"),
+            ("word", "x"),
             ("not", "ünï"),
             ("regex", r"\d+"),
         ]
@@ -57,6 +59,8 @@ def test_parameters_become_a_tree() -> None:
         LabelFilter(Matcher(LEVEL, MatchOp.EQUAL, "warn")),
         LineFilter.of(LineOp.CONTAINS, "a b"),
         LineFilter.of(LineOp.CONTAINS, "100%"),
+        LineFilter.of(LineOp.MATCHES, r"\bts\-42\b"),
+        LineFilter.of(LineOp.MATCHES, r"\bx\b"),
         LineFilter.of(LineOp.LACKS, "ünï"),
         LineFilter.of(LineOp.MATCHES, r"(?s)\d+"),
     )
@@ -99,6 +103,8 @@ def test_ranges(text: str, start: int, end: int) -> None:
         ("limit=5001", "limit", "limit=0 streams"),
         ("limit=1&limit=2", "limit", "give it once"),
         ("regex=a&regex=b", "regex", "give it once"),
+        ("word=-x", "word", "grep looks for any text"),
+        ("word=tür%C3%A9", "word", "grep looks for any text"),
         ("order=up", "order", "asc, desc"),
         ("format=xml", "format", "text, json, csv"),
         ("color=auto", "color", "always, never"),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.logql.patterns import glob, literals, matcher, quoted
+from aggregator.logql.patterns import glob, literals, matcher, quoted, word
 from aggregator.logql.tree import Matcher, MatchOp
 
 
@@ -23,6 +23,25 @@ from aggregator.logql.tree import Matcher, MatchOp
 )
 def test_values_become_one_matcher(values: tuple[str, ...], expected: Matcher) -> None:
     assert matcher("pod", values) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "not_found"),
+    [
+        ("panic", ("panic", "a panic: b", "(panic)", "üpanic"), ("panics", "kernel_panic", "Panic")),
+        ("a.b", ("a.b", "/a.b/"), ("a.bc", "axb", "ca.b")),
+        ("x\ny", ("x\ny",), ("x y",)),
+    ],
+)
+def test_a_word_stands_alone(text: str, found: tuple[str, ...], not_found: tuple[str, ...]) -> None:
+    expression = re.compile(word(text), re.ASCII)
+    assert [line for line in found + not_found if expression.search(line)] == list(found)
+
+
+@pytest.mark.parametrize("text", ["", "-a", "a ", "é", "a\n"])
+def test_what_does_not_begin_and_end_as_words_do_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match="does not begin and end"):
+        word(text)
 
 
 @pytest.mark.parametrize(
