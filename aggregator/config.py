@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 import msgspec
@@ -35,6 +35,9 @@ _SIZES: Final = sizes(limit_bytes())
 # Below a few batches nothing would be left of a day.
 _SIZE_MIN: Final = 16 << 20
 _CONCURRENT_MAX: Final = 64
+
+
+_F = TypeVar("_F", bound="Callable[..., Any] | click.Command")
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -196,7 +199,9 @@ def _refuse_servers(_: click.Context, __: click.Parameter, value: str) -> str:
     return value
 
 
-def _store(text: str, callback: Callable[[click.Context, click.Parameter, str], str] | None = None) -> Any:
+def _store(
+    text: str, callback: Callable[[click.Context, click.Parameter, str], str] | None = None
+) -> Callable[[_F], _F]:
     return click.option(
         "--store",
         default=lambda: f"chdb://{Path.cwd() / 'data'}",
