@@ -201,6 +201,7 @@ async def test_what_was_passed_over_counts_only_where_the_store_still_stands(two
     assert await two.stored() == [("a", 50), ("a", 100), ("a", 120)]
 
 
+@ONE
 async def test_a_hole_stops_a_chain_until_it_is_filled_as_the_page_says(two: Two) -> None:
     for number in range(3):
         await two.first.commit(batch(part("a", number, [number + 1])))
@@ -272,6 +273,7 @@ async def test_an_insert_is_one_part(two: Two) -> None:
     assert parts == [{"held": 61}], "sixty records and the link"
 
 
+@ONE
 async def test_whatever_happens_every_line_is_stored_once(two: Two) -> None:
     random_ = random.Random(7)
 

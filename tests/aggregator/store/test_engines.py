@@ -147,7 +147,7 @@ async def test_a_query_ends_when_nobody_waits_for_it(engine: Engine) -> None:
             await asyncio.sleep(0.05)
 
 
-@EVERY
+@BOTH
 async def test_the_largest_insert_is_one_part(engine: Engine) -> None:
     await engine.execute(f"SYSTEM STOP MERGES {engine.layout.logs}")
     await engine.insert(schema.LOGS, rows_of_logs(INSERT_ROWS_MAX), Slot("largest", min(1, engine.layout.shards)))
