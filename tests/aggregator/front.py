@@ -58,7 +58,7 @@ class _Seat:
     """A connection and the one thread that uses it.
 
     A connection stands no two calls at once: a fetch beside which another thread cancels the result and closes the
-    connection may never end (chdb-core 26.9, one in some hundred), and the engine's end waits for it.
+    connection may never end (chdb-core 26.9), and the engine's end waits for it.
 
     ``is_reading``: for requests with `readonly`, which a connection never loses again.
     """
