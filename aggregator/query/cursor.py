@@ -66,8 +66,6 @@ class Cursors:
         try:
             whole = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
             data = whole[:-_SUM_BYTES]
-            if whole[-_SUM_BYTES:] != _sum(data):
-                raise ValueError("it is no cursor")
             version, store, commit_ms, ts_ns, stream_id, source, position, end_ns = msgspec.msgpack.decode(
                 data, type=_Numbers
             )
@@ -76,7 +74,8 @@ class Cursors:
         unsigned = (commit_ms, ts_ns or 0, stream_id, position, end_ns)
         signed = (commit_ms, ts_ns or 0, end_ns)
         is_sane = min(unsigned) >= 0 and max(signed) < 1 << 63 and len(source) in {0, _SOURCE_BYTES}
-        if version != _VERSION or not is_sane or (ts_ns is not None and not source) or (end_ns and ts_ns is None):
+        is_whole = version == _VERSION and whole[-_SUM_BYTES:] == _sum(data)
+        if not is_whole or not is_sane or (ts_ns is not None and not source) or (end_ns and ts_ns is None):
             raise ValueError("it is no cursor")
         if store != self._store:
             raise ForeignCursorError("it is a cursor of another store")
