@@ -1,21 +1,23 @@
 """Cursors: opaque texts that say how far a tail has got, for it to go on from there.
 
-base64url (RFC 4648, without padding) of a msgpack array: version (1), the first 8 bytes of the store's id, ms of a
+base64url (RFC 4648, without padding) of a msgpack array: version (2), the first 8 bytes of the store's id, ms of a
 commit, and, unless all of that commit was sent, the place of the last record that was: ns, stream id, source, position.
-A fifth number follows in the history that a tail begins with: ns of the time in front of which that ends.
+A fifth number follows in the history that a tail begins with: ns of the time in front of which that ends. Behind the
+array stands its CRC-32, big-endian: whoever has lost or changed a letter is told so, instead of missing lines.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import zlib
 from typing import Final
 
 import msgspec
 
 from aggregator.logql.tree import Place
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _STORE_BYTES: Final = 8
 _Numbers = tuple[int, bytes, int, int | None, int, bytes, int, int]
 
@@ -56,12 +58,14 @@ class Cursors:
             place.position,
             cursor.history_end_ns,
         )
-        return base64.urlsafe_b64encode(msgspec.msgpack.encode(numbers)).rstrip(b"=").decode()
+        data = msgspec.msgpack.encode(numbers)
+        return base64.urlsafe_b64encode(data + _sum(data)).rstrip(b"=").decode()
 
     def read(self, text: str) -> Cursor:
         """What was given away. Raises `ForeignCursorError`, and ValueError for what is no cursor."""
         try:
-            data = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
+            whole = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
+            data = whole[:-_SUM_BYTES]
             version, store, commit_ms, ts_ns, stream_id, source, position, end_ns = msgspec.msgpack.decode(
                 data, type=_Numbers
             )
@@ -70,7 +74,8 @@ class Cursors:
         unsigned = (commit_ms, ts_ns or 0, stream_id, position, end_ns)
         signed = (commit_ms, ts_ns or 0, end_ns)
         is_sane = min(unsigned) >= 0 and max(signed) < 1 << 63 and len(source) in {0, _SOURCE_BYTES}
-        if version != _VERSION or not is_sane or (ts_ns is not None and not source) or (end_ns and ts_ns is None):
+        is_whole = version == _VERSION and whole[-_SUM_BYTES:] == _sum(data)
+        if not is_whole or not is_sane or (ts_ns is not None and not source) or (end_ns and ts_ns is None):
             raise ValueError("it is no cursor")
         if store != self._store:
             raise ForeignCursorError("it is a cursor of another store")
@@ -78,5 +83,10 @@ class Cursors:
         return Cursor(commit_ms, place, end_ns)
 
 
+def _sum(data: bytes) -> bytes:
+    return zlib.crc32(data).to_bytes(_SUM_BYTES, "big")
+
+
+_SUM_BYTES: Final = 4
 _SOURCE_BYTES: Final = 16
 _NOWHERE: Final = Place(0, 0, b"", 0)

@@ -40,7 +40,16 @@ def test_anything_else_is_no_cursor(text: str) -> None:
         STORE.read(text)
 
 
+@given(CURSORS, st.data())
+def test_a_changed_or_lost_letter_is_noticed(cursor: Cursor, data: st.DataObject) -> None:
+    text = STORE.text(cursor)
+    at = data.draw(st.integers(0, len(text) - 2))
+    letter = data.draw(st.sampled_from(["", *sorted({"A", "b", "7", "_"} - {text[at]})]))
+    with pytest.raises(ValueError, match="no cursor"):
+        STORE.read(text[:at] + letter + text[at + 1 :])
+
+
 def test_the_format_is_the_one_that_was_given_away() -> None:
-    golden = "mAHECAEjRWeJq83vBQcIxBAAAAAAAAAAAAAAAAAAAAAACQA"
+    golden = "mALECAEjRWeJq83vBQcIxBAAAAAAAAAAAAAAAAAAAAAACQCj2qOy"
     cursor = Cursor(5, Place(7, 8, bytes(16), 9))
     assert (STORE.text(cursor), STORE.read(golden)) == (golden, cursor)
