@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import aiohttp
 import msgspec
@@ -15,6 +15,9 @@ from aggregator.store.failures import failure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator
+
+
+_UNREACHED: Final = "the servers of --store do not answer"
 
 
 class Run(msgspec.Struct):
@@ -64,7 +67,7 @@ async def answered(time_s: float, run: Run | None = None) -> AsyncIterator[None]
 def _meant(error: Exception, time_s: float) -> StoreError:
     if isinstance(error, ClickHouseError):
         found = failure(error, of_servers=True)
-        return found if found.code or type(found) is not StoreError else StoreUnreachableError(str(error))
+        return found if found.code or type(found) is not StoreError else StoreUnreachableError(f"{_UNREACHED}: {error}")
     if isinstance(error, TimeoutError):
         return StoreUnreachableError(f"the store's server has not answered for {time_s:g} s")
-    return StoreUnreachableError(f"the store's server does not answer: {error!r}")
+    return StoreUnreachableError(f"{_UNREACHED}: {error!r}")
